@@ -1,0 +1,1 @@
+"""The agent: takes commands, does them, hands in what came of them."""

@@ -1,0 +1,56 @@
+"""`cmd_list_sensors`: report every sensor and its help text."""
+
+from __future__ import annotations
+
+from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
+from monagent.models import Command, Outcome, Run, Value
+
+HELP_SECONDS = 5.0
+HELP_LIMIT = 8 * 1024
+TOTAL_LIMIT = 512 * 1024
+"""Bytes of all help texts together; what goes beyond is left out, the names are not."""
+
+
+def help_texts(tools: Tools) -> dict[str, str]:
+    """The help of every sensor, by its name."""
+    texts: dict[str, str] = {}
+    left = TOTAL_LIMIT
+    for name in tools.sensors.names():
+        texts[name] = _help_text(name, tools)[: max(left, 0)]
+        left -= len(texts[name])
+    return texts
+
+
+def _help_text(name: str, tools: Tools) -> str:
+    sensor = tools.sensors.find(name)
+    if sensor is None:
+        return "(gone)"
+    timeout = min(HELP_SECONDS, sensor.timeout)
+    result = tools.run(Run((*sensor.command, tools.help_argument), timeout, HELP_LIMIT, sensor.user))
+    if result.code != 0:
+        return f"(no help: {result.error or f'it ended with {result.code}'})"
+    return result.output.decode("utf-8", "replace").strip()
+
+
+def perform(_command: Command, tools: Tools) -> Outcome:
+    """Ask every sensor for its help."""
+    texts = help_texts(tools)
+    return {"status": "ok", "message": f"{len(texts)} sensors", "sensors": texts}
+
+
+def direct(tools: Tools) -> Value:
+    """The form without a ticket: the answer is the struct itself."""
+    return dict(help_texts(tools))
+
+
+COMMAND = CommandKind(
+    method="cmd_list_sensors",
+    arguments="",
+    signatures=((),),
+    help="Reports every sensor and its help text by cmd_store_command_result. "
+    "Without a ticket it answers directly with a struct of name and help text.",
+    check=no_arguments,
+    perform=perform,
+    long=True,
+    direct=direct,
+)

@@ -1,0 +1,136 @@
+"""Do the accepted commands: a bounded queue and its workers. One ticket runs once."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from monagent.models import Job, Outcome
+
+log = logging.getLogger(__name__)
+
+QUEUE_LIMIT = 10_000
+"""Commands that may wait at once; as many again would be refused as busy."""
+
+Perform = Callable[[Job], Outcome]
+Finish = Callable[[Job, Outcome, float], None]
+Failed = Callable[[Job, str], Outcome]
+"""Makes the outcome of a job that ended in a bug, from a sentence that names the incident."""
+
+
+class Lane:
+    """A queue with its workers. `perform` does a job, `finish` takes its outcome and when it was done."""
+
+    def __init__(self, name: str, workers: int, perform: Perform, failed: Failed, finish: Finish) -> None:
+        self._name = name
+        self._workers = workers
+        self._perform = perform
+        self._failed = failed
+        self._finish = finish
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._stopping = False
+        self._abandoned = False
+        self.running = 0
+        self._running_lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the workers."""
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def put(self, job: Job) -> None:
+        """Queue a job; returns at once."""
+        self._queue.put(job)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no worker has taken yet."""
+        return self._queue.qsize()
+
+    def stop(self, deadline: float) -> bool:
+        """Take no further job and wait for the running ones until `deadline` (monotonic seconds).
+
+        Returns:
+            Whether all ended in time. What did not, or was never taken, is still in the journal.
+        """
+        self._stopping = True
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._abandoned = any(thread.is_alive() for thread in self._threads)
+        return not self._abandoned
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None and not self._stopping:
+            with self._running_lock:
+                self.running += 1
+            try:
+                outcome = self._perform(job)
+            except Exception as error:  # noqa: BLE001 - the top of a worker: a bug in one command must not cost the others
+                outcome = self._failed(job, _incident(job, error))
+            finally:
+                with self._running_lock:
+                    self.running -= 1
+            # Work that was cut off has no result: it is done again after the next start.
+            if not self._abandoned:
+                self._finish(job, outcome, time.time())
+
+
+class Executor:
+    """The lanes of one agent: long work in one of its own, so that it never delays a check."""
+
+    def __init__(
+        self, workers: int, perform: Perform, failed: Failed, finish: Finish, is_long: Callable[[str], bool]
+    ) -> None:
+        self._is_long = is_long
+        self._short = Lane("worker", workers, perform, failed, finish)
+        self._long = Lane("long-worker", 2, perform, failed, finish)
+
+    def start(self) -> None:
+        """Start all workers."""
+        self._short.start()
+        self._long.start()
+
+    def put(self, job: Job) -> None:
+        """Queue an accepted job in its lane."""
+        lane = self._long if self._is_long(job.command.method) else self._short
+        lane.put(job)
+
+    @property
+    def room(self) -> int:
+        """How many more commands may be accepted now."""
+        return QUEUE_LIMIT - self.waiting
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no worker has taken yet."""
+        return self._short.waiting + self._long.waiting
+
+    @property
+    def running(self) -> int:
+        """Jobs being done now."""
+        return self._short.running + self._long.running
+
+    @property
+    def checking(self) -> bool:
+        """Whether short work is under way, so that more results will come within milliseconds."""
+        return self._short.running > 0
+
+    def stop(self, grace: float) -> bool:
+        """Drain: running jobs get `grace` seconds to end; True when all did."""
+        deadline = time.monotonic() + grace
+        return all([self._short.stop(deadline), self._long.stop(deadline)])
+
+
+def _incident(job: Job, error: Exception) -> str:
+    incident = secrets.token_hex(4)
+    log.error("incident %s ticket=%s method=%s", incident, job.command.ticket, job.command.method, exc_info=error)
+    return f"internal error, incident {incident}; the agent's log tells more"

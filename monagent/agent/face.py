@@ -1,0 +1,91 @@
+"""The commands as XML-RPC methods: check the arguments, journal, answer OK."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from monagent.agent.commands.kind import CommandKind, Tools
+from monagent.errors import BadArguments, Busy, Fault
+from monagent.models import Command, Job, Value
+from monagent.protocol import HEALTHCHECK, OK, ticket_from_wire
+from monagent.rpc.dispatch import Deferred, Method
+
+log = logging.getLogger(__name__)
+
+Accept = Callable[[Sequence[Command]], Sequence[Job | None | Fault]]
+
+
+class Face:
+    """The agent's methods. They never hand data to the caller, except the list of sensors where that is allowed."""
+
+    def __init__(
+        self,
+        kinds: Mapping[str, CommandKind],
+        tools: Tools,
+        accept: Accept,
+        put: Callable[[Job], None],
+        room: Callable[[], int],
+        *,
+        direct: bool,
+    ) -> None:
+        """
+        Args:
+            kinds: the built-in commands by name.
+            tools: what their checks look at.
+            accept: writes commands to disk; see `Journal.accept`.
+            put: queues an accepted job.
+            room: how many more commands may be accepted now.
+            direct: whether the forms that answer without a ticket are switched on.
+        """
+        self._kinds = kinds
+        self._tools = tools
+        self._accept = accept
+        self._put = put
+        self._room = room
+        self._direct = direct
+        self.draining = False
+
+    def methods(self) -> list[Method]:
+        """Everything that may be called, for the dispatcher."""
+        commands = [self._method(kind) for kind in self._kinds.values()]
+        return [*commands, Method(HEALTHCHECK, _healthcheck, "Answers OK while the agent is up.", (("string",),))]
+
+    def _method(self, kind: CommandKind) -> Method:
+        def call(params: list[Value], _peer: str) -> Value | Deferred:
+            return self._call(kind, params)
+
+        ticketed = [("string", ticket, *rest) for rest in kind.signatures for ticket in ("string", "int")]
+        direct = [("struct",)] if kind.direct and self._direct else []
+        return Method(kind.method, call, f"{kind.usage}\n\n{kind.help}", (*ticketed, *direct))
+
+    def _call(self, kind: CommandKind, params: list[Value]) -> Value | Deferred:
+        if not params:
+            return self._call_without_ticket(kind)
+        ticket = ticket_from_wire(params[0])
+        return Deferred(Command(ticket, kind.method, kind.check(params[1:], self._tools)))
+
+    def _call_without_ticket(self, kind: CommandKind) -> Value:
+        if kind.direct is None:
+            raise BadArguments(f"the ticket is missing: {kind.usage}")
+        if not self._direct:
+            raise BadArguments(f"the form without a ticket is switched off here: {kind.usage}")
+        return kind.direct(self._tools)
+
+    def settle(self, commands: list[Command]) -> Sequence[Value | Fault]:
+        """Journal the commands of one request in one commit, queue what is new, acknowledge each."""
+        if self.draining:
+            return [Busy("the agent is stopping; try again later")] * len(commands)
+        if self._room() < len(commands):
+            return [Busy("the queue is full; try again later")] * len(commands)
+        answers = self._accept(commands)
+        for answer in answers:
+            if isinstance(answer, Job):
+                self._put(answer)
+        return [answer if isinstance(answer, Fault) else OK for answer in answers]
+
+
+def _healthcheck(params: list[Value], _peer: str) -> Value:
+    if params:
+        raise BadArguments("healthcheck takes no arguments")
+    return OK

@@ -1,0 +1,436 @@
+"""Keep every acknowledged command on disk, with its result, until the server has taken it.
+
+One SQLite file in WAL mode with synchronous=FULL: what was committed survives kill -9 and power loss. One thread
+writes. It takes whatever waits, commits once and then releases everybody who waited, so that a disk that manages
+500 syncs a second carries thousands of commands. Readers use connections of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
+from hashlib import blake2b
+from importlib import resources
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from monagent.errors import Busy, Fault, JournalError, TicketClash
+from monagent.models import Command, Job, Outcome, Result
+from monagent.protocol import ticket_key
+
+log = logging.getLogger(__name__)
+
+BATCH = 512
+"""Pieces of work in one commit, the gathered results aside."""
+GATHER_SECONDS = 0.008
+MEASURE_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+
+Write = Callable[[sqlite3.Connection], Any]
+
+
+class _Signal(Enum):
+    """What the writer is told beside its work."""
+
+    GATHER = auto()  # results have begun to come; more are on their way
+    COMMIT = auto()  # no more are: write what there is
+    STOP = auto()
+
+
+class _Entry:
+    """One piece of work for the writer. `result` is set before `done` is released."""
+
+    __slots__ = ("done", "error", "patient", "result", "write")
+
+    def __init__(self, write: Write, *, patient: bool, wait: bool) -> None:
+        self.write = write
+        self.patient = patient
+        self.result: Any = None
+        self.error: sqlite3.Error | None = None
+        self.done = threading.Lock() if wait else None
+        if self.done:
+            self.done.acquire()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a journal for reading, or for a short write beside a running agent.
+
+    Raises:
+        JournalError: it cannot be opened, or is no journal.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
+    except sqlite3.Error as error:
+        raise JournalError(f"{path}: cannot be opened as a journal: {error}") from error
+    return connection
+
+
+class Journal:
+    """The agent's memory. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        limit: int,
+        *,
+        more_coming: Callable[[], bool] = lambda: False,
+        on_finished: Callable[[], None] = lambda: None,
+        on_broken: Callable[[str], None] = lambda _reason: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            path: the SQLite file; made when it is not there.
+            limit: bytes. When the journal holds that much, new commands are refused.
+            more_coming: whether more results will come within milliseconds, so that gathering them pays.
+            on_finished: called by the writer after results were committed.
+            on_broken: called once when the disk failed in a way that no retry on this file can mend.
+            clock: seconds since the epoch.
+        """
+        self._path = path
+        self._limit = limit
+        self._more_coming = more_coming
+        self._on_finished = on_finished
+        self._on_broken = on_broken
+        self._clock = clock
+        self._queue: SimpleQueue[_Entry | _Signal] = SimpleQueue()
+        self._results: deque[_Entry] = deque()
+        self._thread: threading.Thread | None = None
+        self._broken = ""
+        self._full = False
+        self._completed = 0
+        self._stopping = threading.Event()
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the file and start the writer.
+
+        Raises:
+            JournalError: the file cannot be opened.
+        """
+        self._connection = connect(self._path)
+        self._reader = connect(self._path)
+        self._reader_lock = threading.Lock()
+        (self._completed,) = self._one("select coalesce(max(completed), 0) from command")
+        self._measure()
+        self._thread = threading.Thread(target=self._write_all, name="journal")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what waits, then close the file. Nothing may be handed in after this.
+
+        A disk that is full now is not waited for: a result that cannot be written is made again after the next start.
+        """
+        self._stopping.set()
+        self._queue.put(_Signal.STOP)
+        if self._thread:
+            self._thread.join()
+        self._connection.close()
+        self._reader.close()
+
+    @property
+    def broken(self) -> str:
+        """Why the journal cannot be written any more; empty while it can."""
+        return self._broken
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def accept(self, commands: Sequence[Command]) -> Sequence[Job | None | Fault]:
+        """Write commands down in one commit, and return when they are on disk.
+
+        Returns:
+            For each command: the job to be done; None when its ticket has brought the same command before; or
+            the fault to be answered (`TicketClash`, `Busy`).
+        """
+        if self._broken or self._full:
+            return [Busy("the journal is full or cannot be written; try again later")] * len(commands)
+        now = self._clock()
+        rows = [_row(command, now) for command in commands]
+        entry = self._submit(
+            lambda db: [_insert(db, row, command) for row, command in zip(rows, commands, strict=True)]
+        )
+        if entry.error is not None:
+            return [Busy("the journal is full or cannot be written; try again later")] * len(commands)
+        answers: list[Job | None | Fault] = entry.result
+        return answers
+
+    def finish(self, job: Job, outcome: Outcome, finished: float) -> None:
+        """Keep the result of a job. Returns at once; the relay is told when it is on disk."""
+        text = _json(outcome)
+
+        def write(db: sqlite3.Connection) -> bool:
+            self._completed += 1
+            # A ticket is what a result is handed in under; without one there is nothing to deliver.
+            db.execute(
+                "update command set state = iif(ticket is null, 'closed', 'finished'), finished = ?, completed = ?,"
+                " outcome = ?, closed = iif(ticket is null, ?, null) where id = ? and state = 'accepted'",
+                (finished, self._completed, text, finished, job.id),
+            )
+            return True
+
+        first = not self._results
+        self._results.append(_Entry(write, patient=True, wait=False))
+        if not self._more_coming():
+            self._queue.put(_Signal.COMMIT)
+        elif first:
+            self._queue.put(_Signal.GATHER)
+
+    def unfinished(self) -> list[Job]:
+        """What was accepted and not finished, oldest first: the work of a process that was killed."""
+        rows = self._all(f"select {_COMMAND} from command where state = 'accepted' order by id")
+        return [Job(row[0], _command(row)) for row in rows]
+
+    # -- results ------------------------------------------------------------------------------------------------
+
+    def due(self, limit: int) -> list[Result]:
+        """Results that may be tried now, in order of completion, at most `limit`."""
+        rows = self._all(
+            f"select {_COMMAND}, outcome, finished, attempts from command"
+            " where state = 'finished' and next_try <= ? order by completed limit ?",
+            (self._clock(), limit),
+        )
+        return [Result(row[0], _command(row), json.loads(row[5]), row[6], row[7], len(row[5])) for row in rows]
+
+    def next_due(self) -> float | None:
+        """When the next result may be tried (seconds since the epoch), or None when none waits."""
+        (when,) = self._one("select min(next_try) from command where state = 'finished'")
+        return None if when is None else float(when)
+
+    def delivered(self, results: Iterable[Result], *, remember: bool) -> None:
+        """The server has taken these. With `remember` their tickets stay known."""
+        self._settle([(result.id, "delivered", remember, None) for result in results])
+
+    def closed(self, results: Iterable[Result]) -> None:
+        """These are of a kind that this server does not take: done with, kept as history."""
+        self._settle([(result.id, "closed", False, None) for result in results])
+
+    def rejected(self, result: Result, refusal: str, *, remember: bool) -> None:
+        """The server has refused this one for good: set aside, kept and counted."""
+        self._settle([(result.id, "rejected", remember, refusal)])
+
+    def postpone(self, result: Result, until: float, refusal: str) -> None:
+        """The server has refused this one; it is tried again at `until`."""
+        self._submit(
+            lambda db: db.execute(
+                "update command set attempts = attempts + 1, next_try = ?, refusal = ? where id = ?",
+                (until, refusal, result.id),
+            ),
+            patient=True,
+        )
+
+    def _settle(self, rows: list[tuple[int, str, bool, str | None]]) -> None:
+        now = self._clock()
+        values = [(state, remember, refusal, now, row_id) for row_id, state, remember, refusal in rows]
+        self._submit(
+            lambda db: db.executemany(
+                "update command set state = ?, remembered = remembered and ?, refusal = ?, closed = ? where id = ?",
+                values,
+            ),
+            patient=True,
+        )
+
+    # -- figures and housekeeping -------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """How many commands are accepted, finished and rejected."""
+        states = ("accepted", "finished", "rejected")
+        return {state: self._one(f"select count(*) from command where state = '{state}'")[0] for state in states}
+
+    def forget(self, before: float) -> int:
+        """Drop what was delivered or closed before that time (seconds since the epoch), a bounded number of rows.
+
+        Returns:
+            How many rows went.
+        """
+        entry = self._submit(
+            lambda db: (
+                db.execute(
+                    "delete from command where id in (select id from command"
+                    " where closed < ? and state in ('delivered', 'closed') order by closed limit 5000)",
+                    (before,),
+                ).rowcount
+            )
+        )
+        return 0 if entry.error else int(entry.result)
+
+    def trim(self) -> int:
+        """Drop the arguments and outcomes of the oldest delivered commands, but not their tickets.
+
+        Returns:
+            How many rows were trimmed; a bounded number.
+        """
+        entry = self._submit(
+            lambda db: (
+                db.execute(
+                    "update command set arguments = null, outcome = null where id in (select id from command"
+                    " where closed is not null and outcome is not null and state in ('delivered', 'closed')"
+                    " order by closed limit 5000)"
+                ).rowcount
+            )
+        )
+        return 0 if entry.error else int(entry.result)
+
+    def used(self) -> int:
+        """Bytes that the journal's rows take."""
+        (pages,), (free,) = self._one("pragma page_count"), self._one("pragma freelist_count")
+        (size,) = self._one("pragma page_size")
+        return int((pages - free) * size)
+
+    # -- the writer ---------------------------------------------------------------------------------------------
+
+    def _submit(self, write: Write, *, patient: bool = False) -> _Entry:
+        """Hand work to the writer and wait until it is on disk (or has failed, unless it is patient)."""
+        entry = _Entry(write, patient=patient, wait=True)
+        self._queue.put(entry)
+        entry.done.acquire()  # type: ignore[union-attr]
+        return entry
+
+    def _write_all(self) -> None:
+        measured = time.monotonic()
+        stopping = False
+        while not stopping:
+            batch, stopping = self._gather(self._queue.get())
+            if batch:
+                self._commit(batch)
+            if time.monotonic() - measured > MEASURE_SECONDS:
+                self._measure()
+                measured = time.monotonic()
+
+    def _gather(self, item: _Entry | _Signal) -> tuple[list[_Entry], bool]:
+        """Whatever waits, up to a full batch; True with it when the end was among it.
+
+        Results wait a little for company while more are coming, but only until somebody waits for a commit.
+        """
+        if item is _Signal.GATHER:
+            try:
+                item = self._queue.get(timeout=GATHER_SECONDS)
+            except Empty:
+                item = _Signal.COMMIT
+        batch: list[_Entry] = []
+        try:
+            while item is not _Signal.STOP and len(batch) < BATCH:
+                if isinstance(item, _Entry):
+                    batch.append(item)
+                item = self._queue.get_nowait()
+        except Empty:
+            pass
+        while self._results:
+            batch.append(self._results.popleft())
+        return batch, item is _Signal.STOP
+
+    def _commit(self, batch: list[_Entry]) -> None:
+        """Write a batch. Patient entries are tried until they are on disk or the journal is given up."""
+        error = self._try(batch)
+        while error is not None:
+            self._note(error)
+            for entry in batch:
+                if not entry.patient or self._broken or self._stopping.is_set():
+                    entry.error = error
+                    _release(entry)
+            batch = [entry for entry in batch if entry.error is None]
+            if not batch:
+                return
+            self._stopping.wait(RETRY_SECONDS)
+            error = self._try(batch)
+        for entry in batch:
+            _release(entry)
+        if any(entry.done is None for entry in batch):
+            self._on_finished()
+
+    def _try(self, batch: list[_Entry]) -> sqlite3.Error | None:
+        db = self._connection
+        try:
+            db.execute("begin immediate")
+            for entry in batch:
+                entry.result = entry.write(db)
+            db.execute("commit")
+        except sqlite3.Error as error:
+            if db.in_transaction:
+                try:
+                    db.execute("rollback")
+                except sqlite3.Error:
+                    log.debug("rollback failed", exc_info=True)
+            return error
+        return None
+
+    def _note(self, error: sqlite3.Error) -> None:
+        """A full disk or a busy file passes; after anything else this file must not be trusted again."""
+        passing = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        log.error("journal %s cannot be written: %s", self._path, error)
+        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in passing and not self._broken:
+            self._broken = str(error)
+            self._on_broken(self._broken)
+
+    def _measure(self) -> None:
+        used = self.used()
+        full = used >= self._limit
+        if full and not self._full:
+            log.error(
+                "journal %s holds %d bytes, its limit is %d: new commands are refused", self._path, used, self._limit
+            )
+        elif self._full and not full:
+            log.warning("journal %s has room again", self._path)
+        self._full = full
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._reader_lock:
+            return self._reader.execute(statement, values).fetchall()
+
+    def _one(self, statement: str) -> Any:
+        return self._all(statement)[0]
+
+
+_COMMAND = "id, ticket, ticket_is_int, method, arguments"
+
+
+def _command(row: Sequence[Any]) -> Command:
+    _, ticket, is_int, method, arguments = row[:5]
+    return Command(int(ticket) if is_int else ticket, method, json.loads(arguments or "[]"))
+
+
+def _row(command: Command, now: float) -> tuple[Any, ...]:
+    arguments = _json(command.arguments)
+    fingerprint = blake2b(f"{command.method} {arguments}".encode(), digest_size=16).digest()
+    key = None if command.ticket is None else ticket_key(command.ticket)
+    is_int = isinstance(command.ticket, int)
+    return (key, is_int, key is not None, fingerprint, command.method, arguments, now)
+
+
+def _insert(db: sqlite3.Connection, row: tuple[Any, ...], command: Command) -> Job | None | Fault:
+    cursor = db.execute(
+        "insert into command (ticket, ticket_is_int, remembered, fingerprint, method, arguments, state, received)"
+        " values (?, ?, ?, ?, ?, ?, 'accepted', ?) on conflict do nothing",
+        row,
+    )
+    if cursor.rowcount == 1:
+        return Job(cursor.lastrowid or 0, command)
+    known = db.execute("select fingerprint from command where ticket = ? and remembered", (row[0],)).fetchone()
+    if known[0] == row[3]:
+        return None
+    return TicketClash("this ticket was already used for another command")
+
+
+def _json(value: Any) -> str:
+    # A lone surrogate cannot be stored as UTF-8; escaped as ASCII everything can.
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def _release(entry: _Entry) -> None:
+    if entry.done:
+        entry.done.release()

@@ -1,0 +1,41 @@
+"""Hold the state directory: one agent works in it at a time, however the last one ended."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from monagent.errors import AlreadyRunning
+
+
+class StateLock:
+    """A file held by flock. The kernel lets go of it when the process ends, so that a stale one never blocks."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "agent.lock"
+        self._descriptor = -1
+
+    def acquire(self) -> None:
+        """Take the lock, making the directory where it is missing.
+
+        Raises:
+            AlreadyRunning: another process holds it; the message says which.
+            OSError: the directory cannot be made or written.
+        """
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            self.release()
+            raise AlreadyRunning(f"an agent with pid {holder} works in {self._path.parent} already") from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let go."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,230 @@
+"""Hand results to the server, oldest first, over one kept connection, until it has taken each of them.
+
+At least once: a result leaves the journal's queue only after the server's answer. A repeat is harmless, because
+the server keeps each ticket once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from monagent.agent.journal import Journal
+from monagent.errors import Fault, Unavailable
+from monagent.models import Result, Value
+from monagent.protocol import CAPABILITY, GET_CAPABILITIES, OK, STORE_COMMAND_RESULT, callback
+from monagent.rpc.client import Client
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+BATCH_BYTES = 512 * 1024
+"""Roughly; what a multicall may hold by the outcomes' own text."""
+GATHER_SECONDS = 0.008
+IDLE_SECONDS = 5.0
+"""How long the relay sleeps with nothing to do; a result that `monagent spool` put back waits no longer."""
+FIRST_PAUSE, LAST_PAUSE = 1.0, 300.0
+TRIES = 5
+REFUSED_PAUSES = (1.0, 3.0, 9.0, 27.0)
+"""Seconds between the tries of a result that the server answers with a Fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What the server said of one result: taken, or why not."""
+
+    result: Result
+    refusal: str = ""
+
+
+class Relay:
+    """The thread that delivers. `wake()` may be called from any thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        client: Client,
+        *,
+        more_coming: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            journal: where the results wait.
+            client: the server.
+            more_coming: whether more results will come within milliseconds, so that gathering a few pays.
+            clock: seconds since the epoch.
+        """
+        self._journal = journal
+        self._client = client
+        self._more_coming = more_coming
+        self._clock = clock
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._extended: bool | None = None
+        self._pause = 0.0
+        self.last_delivery: float | None = None
+        self.away_since: float | None = None
+
+    def start(self) -> None:
+        """Start delivering."""
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new to deliver."""
+        self._woken.set()
+
+    def stop(self, deadline: float) -> None:
+        """Stop after the exchange under way, or at `deadline` (monotonic seconds); what is left stays journaled."""
+        self._stopping.set()
+        self._woken.set()
+        if self._thread:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._turn()
+            except Exception:  # the top of the thread: delivery must go on whatever one result did
+                log.exception("delivery failed unexpectedly")
+                self._stopping.wait(LAST_PAUSE / 10)
+        self._client.close()
+
+    def _turn(self) -> None:
+        """Deliver one batch, or wait for something to do."""
+        self._woken.clear()
+        results = self._journal.due(BATCH)
+        if not results:
+            self._sleep()
+            return
+        if len(results) < BATCH and self._more_coming():
+            self._stopping.wait(GATHER_SECONDS)
+            results = self._journal.due(BATCH)
+        try:
+            self._hand_in(results)
+            self._back()
+        except Unavailable as error:
+            self._away(error)
+
+    def _sleep(self) -> None:
+        due = self._journal.next_due()
+        seconds = IDLE_SECONDS if due is None else min(IDLE_SECONDS, max(due - self._clock(), 0.05))
+        self._woken.wait(seconds)
+
+    def _away(self, error: Unavailable) -> None:
+        self._extended = None
+        if self.away_since is None:
+            self.away_since = self._clock()
+            log.warning("server is away: %s; results are kept and tried again", error)
+        self._pause = min(max(self._pause * 2, FIRST_PAUSE), LAST_PAUSE)
+        self._stopping.wait(self._pause * random.uniform(0.7, 1.0))
+
+    def _back(self) -> None:
+        if self.away_since is not None:
+            log.warning("server is back after %.0f s", self._clock() - self.away_since)
+        self.away_since = None
+        self._pause = 0.0
+
+    # -- one batch ----------------------------------------------------------------------------------------------
+
+    def _hand_in(self, results: list[Result]) -> None:
+        if self._speaks_extended():
+            self._settle(self._together(_fitting(results)), extended=True)
+            return
+        for result in results:
+            if self._stopping.is_set():
+                return
+            self._settle([self._alone(result, extended=False)], extended=False)
+
+    def _speaks_extended(self) -> bool:
+        if self._extended is None:
+            try:
+                capabilities = self._client.call(GET_CAPABILITIES)
+                self._extended = isinstance(capabilities, dict) and CAPABILITY in capabilities
+            except Fault:
+                self._extended = False
+            log.info("server speaks the %s dialect", "extended" if self._extended else "original")
+        return self._extended
+
+    def _together(self, results: list[Result]) -> list[_Verdict]:
+        if len(results) == 1:
+            return [self._alone(results[0], extended=True)]
+        try:
+            answers = self._client.multicall([callback(result, extended=True) for result in results])
+        except Fault:
+            # The multicall itself was refused: find out one by one whom the server means.
+            return [self._alone(result, extended=True) for result in results]
+        return [_verdict(result, answer) for result, answer in zip(results, answers, strict=True)]
+
+    def _alone(self, result: Result, *, extended: bool) -> _Verdict:
+        method, params = callback(result, extended=extended)
+        if method == STORE_COMMAND_RESULT and not extended:
+            return _Verdict(result)
+        try:
+            return _verdict(result, self._client.call(method, *params))
+        except Fault as fault:
+            return _verdict(result, fault)
+
+    def _settle(self, verdicts: list[_Verdict], *, extended: bool) -> None:
+        taken = [verdict.result for verdict in verdicts if not verdict.refusal]
+        if extended:
+            self._taken(taken, remember=True)
+        else:
+            self._taken([result for result in taken if _is_reading(result)], remember=False)
+            self._not_for_this_server([result for result in taken if not _is_reading(result)])
+        for verdict in verdicts:
+            if verdict.refusal:
+                self._refused(verdict.result, verdict.refusal, extended=extended)
+
+    def _taken(self, results: list[Result], *, remember: bool) -> None:
+        if results:
+            self._journal.delivered(results, remember=remember)
+            self.last_delivery = self._clock()
+            log.debug("delivered %d results", len(results))
+
+    def _not_for_this_server(self, results: list[Result]) -> None:
+        for result in results:
+            message = result.outcome.get("message")
+            log.info("result kept here ticket=%s method=%s: %s", result.command.ticket, result.command.method, message)
+        if results:
+            self._journal.closed(results)
+
+    def _refused(self, result: Result, refusal: str, *, extended: bool) -> None:
+        if result.attempts + 1 >= TRIES:
+            log.error("result rejected ticket=%s after %d tries: %s", result.command.ticket, TRIES, refusal)
+            self._journal.rejected(result, refusal, remember=extended)
+            return
+        pause = REFUSED_PAUSES[result.attempts] * random.uniform(0.8, 1.2)
+        log.warning("result refused ticket=%s, tried again in %.0f s: %s", result.command.ticket, pause, refusal)
+        self._journal.postpone(result, self._clock() + pause, refusal)
+
+
+def _is_reading(result: Result) -> bool:
+    return callback(result, extended=False)[0] != STORE_COMMAND_RESULT
+
+
+def _verdict(result: Result, answer: Value | Fault) -> _Verdict:
+    if isinstance(answer, Fault):
+        return _Verdict(result, f"fault {answer.code}: {answer.message[:200]!r}")
+    if answer != OK:
+        return _Verdict(result, f"the server answered {str(answer)[:50]!r} instead of OK")
+    return _Verdict(result)
+
+
+def _fitting(results: list[Result]) -> list[Result]:
+    """As many results as fit into one request, at least one."""
+    size, count = 0, 0
+    for result in results:
+        size += result.size + 500
+        if count and size > BATCH_BYTES:
+            break
+        count += 1
+    return results[:count]

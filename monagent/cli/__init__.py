@@ -1,0 +1,1 @@
+"""The command lines `monagent` and `monserver`: one module for each noun."""

@@ -1,0 +1,41 @@
+"""`monagent run`: the agent itself."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from monagent.cli import logs
+from monagent.cli.options import EXIT_IO, config_option, verbosity_options
+from monagent.cli.signals import Ending
+from monagent.config import settings
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@config_option
+@click.option("--grace", default=10.0, show_default=True, help="Seconds that running work gets when told to stop.")
+@verbosity_options
+@click.pass_context
+def run(context: click.Context, config: Path, grace: float, level: str) -> None:
+    """Run the agent in the foreground, logging to stderr.
+
+    TERM or INT lets running work finish and keeps the rest in the journal; a second one quits at once.
+    Either way nothing that was acknowledged is lost.
+    """
+    from monagent.agent.service import Agent  # noqa: PLC0415 - loads CherryPy, which no other command needs
+
+    loaded = settings.load(config)
+    logs.set_up(level)
+    ending = Ending()
+    service = Agent(loaded, on_broken=ending.ask)
+    ending.listen(at_once=service.abandon)
+    service.start()
+    ending.wait()
+    service.stop(grace)
+    if ending.reason:
+        log.critical("ended because the journal cannot be written: %s", ending.reason)
+        context.exit(EXIT_IO)

@@ -1,0 +1,88 @@
+"""`monagent check-config` and `monagent config`: what the configuration file says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from monagent.cli.options import EXIT_CONFIG, config_option, json_option, print_json
+from monagent.config import settings
+from monagent.config.settings import Settings
+from monagent.errors import ConfigError
+
+
+@click.command("check-config")
+@config_option
+@json_option
+@click.pass_context
+def check_config(context: click.Context, config: Path, as_json: bool) -> None:
+    """Find every mistake in the configuration, with its line. Exit 0 when there is none, or 78."""
+    try:
+        loaded = settings.load(config)
+    except ConfigError as error:
+        if as_json:
+            print_json({"ok": False, "problems": [dataclasses.asdict(problem) for problem in error.problems]})
+        else:
+            click.echo("\n".join(str(problem) for problem in error.problems), err=True)
+        context.exit(EXIT_CONFIG)
+    hints = _hints(loaded)
+    if as_json:
+        print_json({"ok": True, "problems": [], "hints": hints})
+        return
+    for hint in hints:
+        click.echo(f"hint: {hint}", err=True)
+    click.echo(f"{config}: no problems", err=True)
+
+
+def _hints(loaded: Settings) -> list[str]:
+    """What is allowed, but probably not meant."""
+    hints = []
+    if not loaded.sensor.path.is_dir():
+        hints.append(f"there is no directory {loaded.sensor.path} yet; monagent init makes one with the stock sensors")
+    later = [f"[backup:{name}]" for name in loaded.backups]
+    later += [f"[mail:{name}]" for name in loaded.reports] + [f"[alert:{name}]" for name in loaded.alerts]
+    if later:
+        hints.append(f"{', '.join(later)}: understood, but this version has no command that uses them yet")
+    return hints
+
+
+@click.command("config")
+@config_option
+@json_option
+def show_config(config: Path, as_json: bool) -> None:
+    """Print the effective settings: what the file says, and the defaults for the rest."""
+    loaded = settings.load(config)
+    shown = _plain(loaded)
+    if as_json:
+        print_json(shown)
+        return
+    click.echo(f"; {loaded.file}")
+    for section, options in shown.items():
+        click.echo(f"\n[{section}]")
+        for name, value in options.items():
+            click.echo(f"{name} = {value}".rstrip())
+
+
+def _plain(loaded: Settings) -> dict[str, dict[str, Any]]:
+    sections: dict[str, Any] = {name: getattr(loaded, name) for name in settings.PLAIN_SECTIONS}
+    named = {"sensor": loaded.sensors, "backup": loaded.backups, "mail": loaded.reports, "alert": loaded.alerts}
+    for prefix, records in named.items():
+        sections |= {f"{prefix}:{name}": record for name, record in records.items()}
+    return {section: _options(record) for section, record in sections.items()}
+
+
+def _options(record: Any) -> dict[str, Any]:
+    return {field.name.rstrip("_"): _text(getattr(record, field.name)) for field in dataclasses.fields(record)}
+
+
+def _text(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(str(item) for item in value)
+    return value if isinstance(value, int | float) else str(value)

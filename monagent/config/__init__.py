@@ -1,0 +1,1 @@
+"""INI files edited by people, and the typed settings that the programs are built from."""

@@ -1,0 +1,247 @@
+"""The agent's settings: `client.cfg` as frozen, validated records. All problems of a file are told together."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Any
+
+from monagent.config import values
+from monagent.config.manager import ConfigManager
+from monagent.config.table import Collector, option
+from monagent.errors import ConfigError
+from monagent.models import is_sensor_name
+
+
+@dataclass(frozen=True)
+class SensorSection:
+    """`[sensor]`: what holds for every sensor."""
+
+    executable: str = option(values.text, "check", "program inside each sensor's directory")
+    help: str = option(values.text, "options", "the argument that makes it print its help")
+    path: Path = option(values.path, "sensors/", "the directory of the sensors")
+    backup: Path = option(values.path, "sensors_backup/", "where a replaced sensor goes")
+    keep_backups: int = option(values.count(0, 1000), "5", "how many replaced versions of each sensor are kept")
+    timeout: float = option(values.duration, "30", "seconds, then the sensor's whole process group is killed")
+    output_limit: int = option(values.size, "65536", "bytes that a sensor may print")
+    user: str = option(values.text, "", "run sensors as this user (needs root); empty: as the agent itself")
+    public_key: str = option(values.text, "", "Ed25519; when set, only packages signed by it are installed")
+
+
+@dataclass(frozen=True)
+class OneSensorSection:
+    """`[sensor:NAME]`: what differs for one sensor. An empty value means: as in `[sensor]`."""
+
+    command: tuple[str, ...] = option(values.command, "", "a program elsewhere instead of sensors/NAME/check")
+    format: str = option(values.choice("number", "nagios"), "number", "number, or nagios for such a plug-in")
+    overlap: bool = option(values.boolean, "no", "yes: two runs with the same arguments may overlap")
+    timeout: float | None = option(values.or_none(values.duration), "", "as in [sensor]")
+    output_limit: int | None = option(values.or_none(values.size), "", "as in [sensor]")
+    user: str | None = option(values.or_none(values.text), "", "as in [sensor]")
+
+
+@dataclass(frozen=True)
+class MonitorSection:
+    """`[monitor]`: the one server that results go to."""
+
+    url: str = option(values.url, None, "where the server takes results (http://monitor.example.org:8081/xmlrpc/)")
+    timeout: float = option(values.duration, "30", "seconds that one call to the server may take")
+    name: str = option(values.text, "", "the host name handed to the server; empty: the system's")
+    probation: float = option(values.duration, "600", "seconds a new server has before the agent goes back")
+    certificate: Path | None = option(values.optional_path, "", "our certificate for mutual TLS (PEM)")
+    key: Path | None = option(values.optional_path, "", "its key")
+    ca: Path | None = option(values.optional_path, "", "the authority that signed the server; empty: the system's")
+
+
+@dataclass(frozen=True)
+class AgentSection:
+    """`[agent]`: the listener and the work."""
+
+    host: str = option(values.text, "127.0.0.1", "address to listen on")
+    port: int = option(values.count(0, 65535), "8080", "port to listen on; 0 takes a free one")
+    state: Path = option(values.path, "var/", "directory of the journal, locks and pid file")
+    workers: int = option(values.count(1, 256), "8", "checks at the same time")
+    journal_limit: int = option(values.size, "256M", "size at which new commands are refused")
+
+
+@dataclass(frozen=True)
+class SecuritySection:
+    """`[security]`: who may command."""
+
+    allow: tuple[IPv4Network | IPv6Network, ...] = option(
+        values.networks, "127.0.0.0/8 ::1", "networks that may send commands"
+    )
+    certificate: Path | None = option(values.optional_path, "", "serve TLS with this certificate (PEM)")
+    key: Path | None = option(values.optional_path, "", "its key")
+    client_ca: Path | None = option(values.optional_path, "", "take only callers whose certificate it signed")
+    peers: tuple[str, ...] = option(values.words, "", "with client_ca: certificate names that may command")
+    insecure: bool = option(values.boolean, "no", "yes: listen beyond loopback without TLS; said loudly at each start")
+    direct_listing: bool = option(values.boolean, "yes", "answer cmd_list_sensors() without a ticket directly")
+
+
+@dataclass(frozen=True)
+class BackupSection:
+    """`[backup:JOB]`: one directory that is kept in step with another."""
+
+    source: Path = option(values.path, None, "the directory to be copied")
+    target: Path = option(values.path, None, "where its copy lives")
+    exclude: tuple[str, ...] = option(values.lines, "", "gitignore-style patterns, one a line")
+    compare: str = option(values.choice("content", "stat"), "content", "content, or stat (type, size, mtime)")
+    delete: bool = option(values.boolean, "no", "remove what the source no longer has (kept in a dated bin)")
+    max_delete: str = option(values.share, "10%", "more than that is refused")
+    max_shrink: str = option(values.share, "30%", "a source that lost more than that stops the job")
+    max_age: float = option(values.duration, "26h", "a job without a success for longer is a problem")
+    reflink: bool = option(values.boolean, "no", "shared blocks are not a second copy")
+    mail: str = option(values.text, "", "REPORT and when: never, changes, problems or always")
+
+
+@dataclass(frozen=True)
+class MailSection:
+    """`[mail]`: how mail is sent."""
+
+    host: str = option(values.text, "localhost", "mail server; several in order")
+    port: int = option(values.count(1, 65535), "25", "its port")
+    security: str = option(values.choice("none", "starttls", "tls"), "none", "none, starttls or tls")
+    user: str = option(values.text, "", "login")
+    password_file: Path | None = option(
+        values.optional_path, "", "a file that holds the password, readable by us alone"
+    )
+    sender: str = option(values.text, "", "the From address")
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """`[mail:REPORT]`: one kind of mail."""
+
+    to: tuple[str, ...] = option(values.words, "", "recipients")
+    subject: str = option(values.text, "", "subject; empty: the template's own")
+    template: str = option(values.text, "report", "alert, report, backup, or a template of your own")
+
+
+@dataclass(frozen=True)
+class AlertSection:
+    """`[alert:NAME]`: when a reading is worth a mail."""
+
+    sensor: str = option(values.text, "", "the sensor")
+    arguments: str = option(values.text, "", "its arguments")
+    warning: str = option(values.text, "", "Nagios range")
+    critical: str = option(values.text, "", "Nagios range")
+    for_: int = option(values.count(1, 1000), "1", "runs in a row")
+    after: float = option(values.duration, "30m", "for [alert:server]: how long nothing could be delivered")
+    mail: str = option(values.text, "", "a [mail:REPORT]")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `client.cfg` says, with its defaults filled in."""
+
+    file: Path
+    sensor: SensorSection
+    sensors: Mapping[str, OneSensorSection]
+    monitor: MonitorSection
+    agent: AgentSection
+    security: SecuritySection
+    backups: Mapping[str, BackupSection]
+    mail: MailSection
+    reports: Mapping[str, ReportSection]
+    alerts: Mapping[str, AlertSection]
+
+    @property
+    def host_name(self) -> str:
+        """What this host calls itself to the server."""
+        return self.monitor.name or socket.gethostname()
+
+
+PLAIN_SECTIONS: dict[str, type] = {
+    "sensor": SensorSection,
+    "monitor": MonitorSection,
+    "agent": AgentSection,
+    "security": SecuritySection,
+    "mail": MailSection,
+}
+NAMED_SECTIONS: dict[str, type] = {
+    "sensor:": OneSensorSection,
+    "backup:": BackupSection,
+    "mail:": ReportSection,
+    "alert:": AlertSection,
+}
+
+
+def load(path: str | os.PathLike[str]) -> Settings:
+    """Read and validate a file.
+
+    Raises:
+        ConfigError: with every problem in it.
+    """
+    return settings_from(ConfigManager(path))
+
+
+def settings_from(manager: ConfigManager) -> Settings:
+    """Validate an opened configuration.
+
+    Raises:
+        ConfigError: with every problem in it.
+    """
+    collector = Collector(manager)
+    names = collector.names(list(PLAIN_SECTIONS), list(NAMED_SECTIONS))
+    plain: dict[str, Any] = {name: collector.read(name, cls) for name, cls in PLAIN_SECTIONS.items()}
+    named: dict[str, dict[str, Any]] = {
+        prefix: {name: collector.read(prefix + name, cls) for name in names[prefix]}
+        for prefix, cls in NAMED_SECTIONS.items()
+    }
+    settings = Settings(
+        file=manager.path.absolute(),
+        sensors=named["sensor:"],
+        backups=named["backup:"],
+        reports=named["mail:"],
+        alerts=named["alert:"],
+        **plain,
+    )
+    if not collector.problems:
+        _check_together(settings, collector)
+    if collector.problems:
+        raise ConfigError(sorted(collector.problems, key=lambda problem: problem.line or 0))
+    return settings
+
+
+def _check_together(settings: Settings, collector: Collector) -> None:
+    """What no option can know alone."""
+    security, sensor = settings.security, settings.sensor
+    for name in settings.sensors:
+        if not is_sensor_name(name):
+            collector.complain(f"sensor:{name}", "", "is not a sensor's name (letters, digits, _ - . and at most 64)")
+    if not security.insecure and not _is_loopback(settings.agent.host):
+        collector.complain(
+            "agent",
+            "host",
+            f'"{settings.agent.host}" is reachable by others, and this version does not serve TLS yet: '
+            "listen on loopback, or set [security] insecure = yes where the network itself is protected",
+        )
+    if "/" in sensor.executable or not sensor.executable:
+        collector.complain("sensor", "executable", "must be a file name without a slash (example: check)")
+    for section, name in _promised_later(settings):
+        # Ignoring it would leave a host less safe than its file says.
+        collector.complain(section, name, "is not supported by this version; leave it out")
+
+
+def _promised_later(settings: Settings) -> list[tuple[str, str]]:
+    """Options that are set, and that this version knows but cannot honour."""
+    security = settings.security
+    found = [("security", name) for name in ("certificate", "key", "client_ca", "peers") if getattr(security, name)]
+    if settings.sensor.public_key:
+        found.append(("sensor", "public_key"))
+    found += [(f"sensor:{name}", "format") for name, one in settings.sensors.items() if one.format != "number"]
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,170 @@
+"""Make typed values of the text in a configuration file. Each reader raises ValueError saying what would do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+Reader: TypeAlias = Callable[[str, Path], Any]
+"""Takes the text and the directory that relative paths start from."""
+
+_BOOLEANS = {"yes": True, "no": False, "true": True, "false": False, "on": True, "off": False, "1": True, "0": False}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([smhd]?)", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,12})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SHARE = re.compile(r"(?:([0-9]{1,3})\s*%|([0-9]{1,9}))")
+
+
+def text(value: str, _base: Path) -> str:
+    """Any text, also none."""
+    return value
+
+
+def words(value: str, _base: Path) -> tuple[str, ...]:
+    """Words separated by blanks, commas or new lines."""
+    return tuple(value.replace(",", " ").split())
+
+
+def lines(value: str, _base: Path) -> tuple[str, ...]:
+    """One item a line."""
+    return tuple(line.strip() for line in value.splitlines() if line.strip())
+
+
+def command(value: str, base: Path) -> tuple[str, ...]:
+    """A program and its arguments, split as a shell would; a program with a slash is relative to the file."""
+    try:
+        argv = shlex.split(value)
+    except ValueError:
+        raise ValueError("has an unbalanced quote") from None
+    if not argv:
+        return ()
+    if "/" not in argv[0]:
+        raise ValueError(f'"{argv[0]}" must be a path to a program (example: /usr/lib/nagios/plugins/check_load)')
+    return (str(base / argv[0]), *argv[1:])
+
+
+def boolean(value: str, _base: Path) -> bool:
+    """Yes or no."""
+    try:
+        return _BOOLEANS[value.lower()]
+    except KeyError:
+        raise ValueError(f'"{value}" is neither yes nor no') from None
+
+
+def duration(value: str, _base: Path) -> float:
+    """Seconds, or a number with s, m, h or d."""
+    match = _DURATION.fullmatch(value)
+    if not match or not float(match[1]):
+        raise ValueError(f'"{value}" is not a duration (examples: 30, 1.5s, 10m, 26h, 7d)')
+    return float(match[1]) * _SECONDS[match[2].lower()]
+
+
+def size(value: str, _base: Path) -> int:
+    """Bytes, or a number with K, M, G or T (1024 each)."""
+    match = _SIZE.fullmatch(value)
+    if not match or not int(match[1]):
+        raise ValueError(f'"{value}" is not a size (examples: 65536, 64K, 256M)')
+    return int(match[1]) * _BYTES[match[2].lower()]
+
+
+def share(value: str, _base: Path) -> str:
+    """A number of items or a percentage, kept as written."""
+    match = _SHARE.fullmatch(value)
+    if not match or (match[1] and int(match[1]) > 100):
+        raise ValueError(f'"{value}" is neither a number nor a percentage (examples: 100, 10%)')
+    return value
+
+
+def count(lowest: int, highest: int) -> Reader:
+    """A whole number within bounds, both included."""
+
+    def read(value: str, _base: Path) -> int:
+        if re.fullmatch(r"[0-9]{1,9}", value) and lowest <= int(value) <= highest:
+            return int(value)
+        raise ValueError(f'"{value}" is not a whole number from {lowest} to {highest}')
+
+    return read
+
+
+def or_none(reader: Reader) -> Reader:
+    """What the reader makes of it, or None where nothing is given."""
+
+    def read(value: str, base: Path) -> Any:
+        return reader(value, base) if value else None
+
+    return read
+
+
+def choice(*allowed: str) -> Reader:
+    """One of a few words."""
+
+    def read(value: str, _base: Path) -> str:
+        if value in allowed:
+            return value
+        raise ValueError(f'"{value}" is none of: {", ".join(allowed)}')
+
+    return read
+
+
+def path(value: str, base: Path) -> Path:
+    """A path; relative ones start at the configuration file's directory."""
+    if not value:
+        raise ValueError("needs a path")
+    return base / value
+
+
+def optional_path(value: str, base: Path) -> Path | None:
+    """A path, or nothing."""
+    return base / value if value else None
+
+
+def networks(value: str, _base: Path) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks, separated by blanks or commas."""
+    found = []
+    for word in value.replace(",", " ").split():
+        try:
+            found.append(ip_network(word))
+        except ValueError:
+            raise ValueError(f'"{word}" is not a network (example: {_network_example(word)})') from None
+    return tuple(found)
+
+
+def _network_example(word: str) -> str:
+    try:
+        return str(ip_network(word, strict=False))
+    except ValueError:
+        return "2001:db8::/32" if ":" in word else "10.0.0.0/8"
+
+
+def url(value: str, _base: Path) -> str:
+    """An http or https URL without user information."""
+    example = "(example: http://monitor.example.org:8081/xmlrpc/)"
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError(f"needs a URL {example}")
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f'"{value}" is not a URL {example}') from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(f'"{value}" is not an http or https URL {example}')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user name or a password")
+    if parts.fragment:
+        raise ValueError("must not hold a fragment (#...)")
+    return value
+
+
+def database(value: str, base: Path) -> str:
+    """A SQLAlchemy URL; a relative SQLite path starts at the configuration file's directory."""
+    if value.startswith("sqlite:///"):
+        return f"sqlite:///{base / value.removeprefix('sqlite:///')}"
+    if not re.fullmatch(r"[a-z]+(?:\+[a-z0-9]+)?://[\x21-\x7e]*", value):
+        raise ValueError(f'"{value}" is not a database URL (example: sqlite:///monitor.db)')
+    return value

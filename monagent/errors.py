@@ -1,0 +1,145 @@
+"""Every error monagent raises on purpose.
+
+MonagentError
+├── ConfigError             client.cfg or server.cfg is wrong; carries every problem found
+├── Fault                   an answer of the XML-RPC protocol that says no
+│   ├── NotWellFormed       -32700
+│   ├── InvalidRequest      -32600
+│   ├── UnknownMethod       -32601
+│   ├── BadArguments        -32602
+│   ├── InternalFault       -32603
+│   ├── TicketClash         -32001
+│   └── Busy                -32002   (try again later)
+├── HttpRefusal             what gets a plain HTTP error instead of an XML-RPC answer
+├── Unavailable             the other side cannot be reached or does not speak XML-RPC (try again later)
+├── JournalError            the journal cannot be written
+└── AlreadyRunning          another process holds the state directory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+
+class MonagentError(Exception):
+    """Base of the tree. `exit_code` is what a command line ends with when nobody handles it."""
+
+    exit_code = 70
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a configuration file: where it stands and what would do."""
+
+    file: str
+    line: int | None
+    section: str
+    option: str
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place} [{self.section}]{' ' + self.option if self.option else ''}: {self.message}"
+
+
+class ConfigError(MonagentError):
+    """A configuration that cannot be used; `problems` lists all that was found, in the order of the file."""
+
+    exit_code = 78
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Fault(MonagentError):
+    """A negative answer on the wire. Raised here it is sent; received from the other side it is raised."""
+
+    code = -32603
+    exit_code = 1
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+    @property
+    def message(self) -> str:
+        """The sentence for a person, without the code."""
+        return str(self.args[0])
+
+
+class NotWellFormed(Fault):
+    """Not well-formed XML, or not UTF-8."""
+
+    code = -32700
+
+
+class InvalidRequest(Fault):
+    """Well-formed, but not an XML-RPC call; or over a limit."""
+
+    code = -32600
+
+
+class UnknownMethod(Fault):
+    """No such method."""
+
+    code = -32601
+
+
+class BadArguments(Fault):
+    """Wrong count or type of arguments, a bad ticket, an unknown sensor, job or report."""
+
+    code = -32602
+
+
+class InternalFault(Fault):
+    """A bug. The text names an incident id found in the log, and nothing else."""
+
+    code = -32603
+
+
+class TicketClash(Fault):
+    """The ticket was already used for another command."""
+
+    code = -32001
+
+
+class Busy(Fault):
+    """The journal or the queue is full."""
+
+    code = -32002
+    exit_code = 75
+    retryable = True
+
+
+class HttpRefusal(MonagentError):
+    """A request that is answered with a plain HTTP error. `headers` go with the answer."""
+
+    def __init__(self, status: HTTPStatus, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(f"{status.value} {status.phrase}")
+        self.status = status
+        self.headers = tuple(headers)
+
+
+class Unavailable(MonagentError):
+    """The other side is away: no connection, a time-out, HTTP trouble, or an answer that is not XML-RPC."""
+
+    exit_code = 69
+    retryable = True
+
+
+class JournalError(MonagentError):
+    """The journal could not be opened or written; nothing was acknowledged."""
+
+    exit_code = 74
+
+
+class AlreadyRunning(MonagentError):
+    """Another process works in this state directory, or something listens on the port."""
+
+    exit_code = 75
+    retryable = True

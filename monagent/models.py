@@ -1,0 +1,112 @@
+"""The records that travel between the parts: made once, passed on, never changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+_SENSOR_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+Ticket: TypeAlias = int | str
+"""Names one command, once. An integer and its decimal string are the same ticket."""
+
+Value: TypeAlias = "None | bool | int | float | str | bytes | datetime | list[Value] | dict[str, Value]"
+"""What XML-RPC can carry."""
+
+Outcome: TypeAlias = dict[str, Any]
+"""What a finished command leaves behind: plain JSON values, shaped as its method's page in the reference says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as it is journaled: checked, its arguments in one canonical form."""
+
+    ticket: Ticket | None
+    method: str
+    arguments: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An accepted command on its way through the executor. `id` is its row in the journal."""
+
+    id: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished command that waits for the server to take it.
+
+    `finished` is in seconds since the epoch; `size` is what the outcome takes in the journal, in characters.
+    """
+
+    id: int
+    command: Command
+    outcome: Outcome
+    finished: float
+    attempts: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A program to be run once: no shell, a deadline in seconds, a cap on its output in bytes."""
+
+    argv: tuple[str, ...]
+    timeout: float
+    output_limit: int
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended.
+
+    `code` is the exit status; negative = killed by that signal; 126 = could not be executed; 127 = not there.
+    `error` is empty or one of `timeout`, `signal`, `output-too-long`, `not-executable`, `not-found`.
+    `started` is in seconds since the epoch, `duration` in seconds.
+    """
+
+    code: int
+    output: bytes
+    stderr: bytes
+    error: str
+    started: float
+    duration: float
+
+
+def is_sensor_name(name: str) -> bool:
+    """Letters, digits, `_`, `-`, `.`; not starting with `.` or `-`; at most 64 characters."""
+    return _SENSOR_NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A sensor as it stands on disk or in a `[sensor:NAME]` section: what to run, and under which limits."""
+
+    name: str
+    command: tuple[str, ...]
+    timeout: float
+    output_limit: int
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The request line and headers of one HTTP request, already found to be plain and unambiguous.
+
+    Header names are lower-case; `length` is None when the request announced none.
+    """
+
+    method: str
+    target: str
+    path: str
+    query: str
+    version: tuple[int, int]
+    headers: Mapping[str, str]
+    length: int | None
+    keep_alive: bool

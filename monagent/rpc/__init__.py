@@ -1,0 +1,1 @@
+"""XML-RPC over HTTP, both ends: bytes ↔ values, one strict listener, one client with deadlines."""

@@ -1,0 +1,62 @@
+"""The XML-RPC face as a WSGI callable, to be grafted into a CherryPy tree beside the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import cherrypy
+from cherrypy import _cptree as cptree
+
+from monagent.protocol import PATHS
+
+Answer = Callable[[bytes, str], bytes]
+
+
+def application(answer: Answer, pages: object | None = None) -> Any:
+    """A CherryPy tree of its own: `answer` at the XML-RPC paths, `pages` (a CherryPy root) everywhere else.
+
+    It is not the process-wide tree, so that an agent and a server can live side by side in one process.
+    What comes here has passed the gate: right verb, right type, a length, a path that exists.
+    """
+    tree = cptree.Tree()
+    if pages is not None:
+        _silence(tree.mount(pages, "", {"/": _PAGES}))
+    for path in {path.rstrip("/") for path in PATHS}:
+        tree.graft(_xmlrpc(answer), path)
+    return tree
+
+
+def _xmlrpc(answer: Answer) -> Callable[..., Iterable[bytes]]:
+    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        size = int(environ["CONTENT_LENGTH"])
+        body = environ["wsgi.input"].read(size)
+        if len(body) < size:
+            start_response("400 Bad Request", [("Content-Length", "0")])
+            return []
+        reply = answer(body, environ["REMOTE_ADDR"])
+        headers = [("Content-Type", "text/xml; charset=utf-8"), ("Content-Length", str(len(reply)))]
+        start_response("200 OK", headers)
+        return [reply]
+
+    return respond
+
+
+def _silence(app: Any) -> None:
+    # CherryPy would print every request, and every error a second time.
+    app.log.access_log.propagate = False
+    cherrypy.log.screen = False
+
+
+def _plain_error(status: str, **_: object) -> str:
+    return f"{status[4:]}\n"
+
+
+_PAGES: dict[str, Any] = {
+    "error_page.default": _plain_error,
+    "request.show_tracebacks": False,
+    "request.show_mismatched_params": False,
+    "tools.response_headers.on": True,
+    "tools.response_headers.headers": [("X-Content-Type-Options", "nosniff")],
+    "tools.trailing_slash.on": False,
+}

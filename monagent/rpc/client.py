@@ -1,0 +1,186 @@
+"""Call an XML-RPC server: one kept connection, a deadline for each call, answers capped and read strictly.
+
+No redirects are followed, no compression is asked for or accepted, no proxy is looked up.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from monagent.errors import Fault, InvalidRequest, NotWellFormed, Unavailable
+from monagent.models import Value
+from monagent.protocol import MULTICALL
+from monagent.rpc import marshal, unmarshal
+from monagent.rpc.deadline import DeadlineSocket
+
+_HEADERS = {"Content-Type": "text/xml", "User-Agent": "monagent", "Accept-Encoding": "identity"}
+
+
+class Client:
+    """A connection to one server, opened when it is needed and kept. Not for use by several threads at once."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+        limits: unmarshal.Limits = unmarshal.ANSWER_LIMITS,
+    ) -> None:
+        """
+        Args:
+            url: http or https, already checked (`settings.py` does).
+            timeout: seconds that one call may take in all, connecting included.
+            tls: how to verify the server of an https URL; the system's authorities when left out.
+            limits: caps on an answer.
+        """
+        parts = urlsplit(url)
+        self._target = (parts.path or "/RPC2") + (f"?{parts.query}" if parts.query else "")
+        self._timeout = timeout
+        self._limits = limits
+        secure = parts.scheme == "https"
+        self._connection = _Connection(
+            parts.hostname or "",
+            parts.port or (443 if secure else 80),
+            (tls or ssl.create_default_context()) if secure else None,
+        )
+
+    def call(self, method: str, *params: Value) -> Value:
+        """Make one call.
+
+        Raises:
+            Fault: the server answered with a fault.
+            Unavailable: there was no XML-RPC answer. The call may or may not have been carried out.
+        """
+        answer = self._exchange(marshal.call(method, params))
+        try:
+            return unmarshal.response(answer, self._limits)
+        except (NotWellFormed, InvalidRequest) as error:
+            self.close()
+            raise Unavailable(f"the answer is not XML-RPC: {error}") from error
+
+    def multicall(self, calls: Sequence[tuple[str, Sequence[Value]]]) -> list[Value | Fault]:
+        """Make several calls in one exchange.
+
+        Returns:
+            The value or the fault of each, in order.
+
+        Raises:
+            Fault: the server refused the multicall as a whole.
+            Unavailable: as `call()` does; also when the answers do not match the calls.
+        """
+        entries: list[Value] = [{"methodName": method, "params": list(params)} for method, params in calls]
+        answers = self.call(MULTICALL, entries)
+        if not isinstance(answers, list) or len(answers) != len(calls):
+            raise Unavailable("the answer to system.multicall does not match its calls")
+        return [_entry(answer) for answer in answers]
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        self._connection.close()
+
+    def _exchange(self, body: bytes) -> bytes:
+        kept = self._connection.sock is not None
+        try:
+            return self._once(body)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
+            # A kept connection may have been closed since; the receiver knows a repeat by its ticket.
+            if not kept:
+                raise Unavailable(_reason(error)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(_reason(error)) from error
+        try:
+            return self._once(body)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(_reason(error)) from error
+
+    def _once(self, body: bytes) -> bytes:
+        connection = self._connection
+        try:
+            connection.arm(self._timeout)
+            connection.request("POST", self._target, body, _HEADERS)
+            response = connection.getresponse()
+            return _checked(response, response.read(self._limits.size + 1), self._limits)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _checked(response: http.client.HTTPResponse, answer: bytes, limits: unmarshal.Limits) -> bytes:
+    if response.status != http.HTTPStatus.OK:
+        raise Unavailable(f"the server answered HTTP {response.status}")
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise Unavailable("the server answered with a content encoding that was not asked for")
+    if len(answer) > limits.size:
+        raise Unavailable("the server's answer is too large")
+    return answer
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection whose every step draws on one deadline."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        super().__init__(host, port)
+        self._tls = tls
+        self._seconds = 0.0
+        self._wire: _Wire | None = None
+
+    def arm(self, seconds: float) -> None:
+        """Start the clock of one exchange."""
+        self._seconds = seconds
+        if self._wire is not None:
+            self._wire.arm(seconds)
+
+    def connect(self) -> None:
+        until = time.monotonic() + self._seconds
+        sock = socket.create_connection((self.host, self.port), self._seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            sock.settimeout(max(until - time.monotonic(), 0.001))
+            sock = self._tls.wrap_socket(sock, server_hostname=self.host)
+        self._wire = self.sock = _Wire(sock, until - time.monotonic())
+
+
+class _Wire:
+    """What http.client takes for a socket: it sends, gives a file to read from, and closes."""
+
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self._sock = sock
+        self._reading = DeadlineSocket(sock)
+        self.arm = self._reading.arm
+        self.arm(seconds)
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.settimeout(self._reading.left())
+        self._sock.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self._reading)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _entry(answer: Value) -> Value | Fault:
+    if isinstance(answer, list) and len(answer) == 1:
+        return answer[0]
+    try:
+        return unmarshal.fault_from(answer)
+    except InvalidRequest as error:
+        raise Unavailable("the answer to system.multicall is malformed") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

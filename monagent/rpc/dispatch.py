@@ -1,0 +1,181 @@
+"""Turn the bytes of a call into the bytes of its answer. Faults are made here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from monagent.errors import BadArguments, Fault, InternalFault, InvalidRequest, UnknownMethod
+from monagent.models import Value
+from monagent.protocol import GET_CAPABILITIES, MULTICALL
+from monagent.rpc import marshal, unmarshal
+
+log = logging.getLogger(__name__)
+
+CALL_LIMIT = 100
+"""Calls in one multicall."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A checked call whose effect waits until those that came with it are known, to share one disk commit."""
+
+    work: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One entry of the closed list of methods.
+
+    `signatures` are as `system.methodSignature` gives them: the return type, then the parameters' types.
+    """
+
+    name: str
+    call: Callable[[list[Value], str], Value | Deferred]
+    help: str
+    signatures: tuple[tuple[str, ...], ...]
+
+
+Settle = Callable[[list[Any]], Sequence["Value | Fault"]]
+"""Does the deferred work of one request together and answers each piece, in order."""
+
+
+class Dispatcher:
+    """The methods of one endpoint. Any thread may call `answer()`."""
+
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        settle: Settle,
+        capabilities: Mapping[str, Value],
+        limits: unmarshal.Limits = unmarshal.REQUEST_LIMITS,
+    ) -> None:
+        self._settle = settle
+        self._limits = limits
+        self._capabilities = dict(capabilities)
+        self._methods = {method.name: method for method in (*methods, *self._introspection())}
+
+    def answer(self, body: bytes, peer: str) -> bytes:
+        """Answer one call from `peer` (an address). Never raises: what goes wrong is a fault in the answer."""
+        try:
+            name, params = unmarshal.call(body, self._limits)
+            if name == MULTICALL:
+                return marshal.response(self._multicall(params, peer))
+            return marshal.response(self._finish([self._begin(name, params, peer)])[0])
+        except Fault as fault:
+            log.info("call refused peer=%s code=%d reason=%s", peer, fault.code, fault.message)
+            return marshal.fault(fault)
+        except Exception as error:  # noqa: BLE001 - the top of a request: whatever happened below must not kill the thread
+            return marshal.fault(_incident(error))
+
+    def _begin(self, name: str, params: list[Value], peer: str) -> Value | Deferred:
+        method = self._methods.get(name)
+        if method is None:
+            raise UnknownMethod("no such method; system.listMethods names them all")
+        return method.call(params, peer)
+
+    def _finish(self, begun: list[Value | Deferred]) -> list[Value]:
+        answers = self._settle_all(begun)
+        for answer in answers:
+            if isinstance(answer, Fault):
+                raise answer
+        return answers  # type: ignore[return-value]
+
+    def _settle_all(self, begun: Sequence[Value | Deferred | Fault]) -> list[Value | Fault]:
+        waiting = [entry.work for entry in begun if isinstance(entry, Deferred)]
+        settled = iter(self._settle(waiting) if waiting else ())
+        return [next(settled) if isinstance(entry, Deferred) else entry for entry in begun]
+
+    def _multicall(self, params: list[Value], peer: str) -> list[Value]:
+        if len(params) != 1 or not isinstance(params[0], list):
+            raise BadArguments("system.multicall takes one array of structs of methodName and params")
+        if len(params[0]) > CALL_LIMIT:
+            raise InvalidRequest(f"over a limit: at most {CALL_LIMIT} calls in one system.multicall")
+        answers = self._settle_all([self._begin_entry(entry, peer) for entry in params[0]])
+        return [marshal.fault_struct(answer) if isinstance(answer, Fault) else [answer] for answer in answers]
+
+    def _begin_entry(self, entry: Value, peer: str) -> Value | Deferred | Fault:
+        try:
+            name, params = _entry(entry)
+            return self._begin(name, params, peer)
+        except Fault as fault:
+            return fault
+        except Exception as error:  # noqa: BLE001 - one entry's bug must not take the others' answers with it
+            return _incident(error)
+
+    def _introspection(self) -> list[Method]:
+        return [
+            Method("system.listMethods", self._list_methods, "Names every method.", (("array",),)),
+            Method("system.methodHelp", self._method_help, "Tells what a method does.", (("string", "string"),)),
+            Method(
+                "system.methodSignature",
+                self._method_signature,
+                "Gives a method's possible signatures: the return type, then the parameters' types.",
+                (("array", "string"),),
+            ),
+            Method(GET_CAPABILITIES, self._get_capabilities, "Names the extensions spoken here.", (("struct",),)),
+            Method(
+                MULTICALL,
+                lambda _params, _peer: _refuse_nesting(),
+                f"Makes up to {CALL_LIMIT} calls at once; each is judged on its own. Takes an array of structs of "
+                "methodName and params; answers an array of one-value arrays and fault structs.",
+                (("array", "array"),),
+            ),
+        ]
+
+    def _list_methods(self, params: list[Value], _peer: str) -> Value:
+        if params:
+            raise BadArguments("system.listMethods takes no arguments")
+        names: list[Value] = [*sorted(self._methods)]
+        return names
+
+    def _method_help(self, params: list[Value], _peer: str) -> Value:
+        return self._named(params).help
+
+    def _method_signature(self, params: list[Value], _peer: str) -> Value:
+        return [list(signature) for signature in self._named(params).signatures]
+
+    def _named(self, params: list[Value]) -> Method:
+        if len(params) != 1 or not isinstance(params[0], str):
+            raise BadArguments("one argument is needed: the name of a method")
+        if params[0] not in self._methods:
+            raise BadArguments("no such method; system.listMethods names them all")
+        return self._methods[params[0]]
+
+    def _get_capabilities(self, params: list[Value], _peer: str) -> Value:
+        if params:
+            raise BadArguments("system.getCapabilities takes no arguments")
+        return {**_STANDARD_CAPABILITIES, **self._capabilities}
+
+
+_STANDARD_CAPABILITIES: dict[str, Value] = {
+    "xmlrpc": {"specUrl": "http://xmlrpc.com/spec.md", "specVersion": 1},
+    "introspect": {"specUrl": "http://xmlrpc-c.sourceforge.net/introspection.html", "specVersion": 1},
+    "system.multicall": {"specUrl": "https://mirrors.talideon.com/articles/multicall.html", "specVersion": 1},
+    "nil": {"specUrl": "https://web.archive.org/web/20050911054235/http://ontosys.com/xml-rpc/extensions.php",
+            "specVersion": 1},
+}  # fmt: skip
+
+
+def _entry(entry: Value) -> tuple[str, list[Value]]:
+    if not isinstance(entry, dict) or set(entry) - {"methodName", "params"}:
+        raise BadArguments("each entry must be a struct of methodName and params")
+    name, params = entry.get("methodName"), entry.get("params", [])
+    if not isinstance(name, str) or not isinstance(params, list):
+        raise BadArguments("methodName must be a string and params an array")
+    if name == MULTICALL:
+        _refuse_nesting()
+    return name, params
+
+
+def _refuse_nesting() -> Value:
+    raise BadArguments("system.multicall must not be nested")
+
+
+def _incident(error: Exception) -> InternalFault:
+    incident = secrets.token_hex(4)
+    log.error("incident %s while answering a call", incident, exc_info=error)
+    return InternalFault(f"internal error, incident {incident}; the log tells more")

@@ -1,0 +1,1 @@
+"""Sensors: what is installed, and running one of them within its bounds."""

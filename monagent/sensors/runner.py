@@ -1,0 +1,179 @@
+"""Run a program once, within its bounds, and tell exactly how it ended.
+
+No shell. The program gets its own session and process group, a clean environment, /dev/null as its input and no
+other open file. Whatever it leaves behind in its group is killed with it, at its deadline or at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from monagent.models import Run, RunResult
+from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
+
+_CHUNK = 64 * 1024
+_PIPE_MAX = 1024 * 1024  # what a pipe holds at most (/proc/sys/fs/pipe-max-size)
+_SOON_MS = 20
+_POLL_STEP = 3600.0  # poll() takes an int of milliseconds; longer deadlines are waited for in steps
+
+
+def clean_environment() -> dict[str, str]:
+    """What a sensor finds in its environment, the same on every host and under every supervisor.
+
+    The directory of our own interpreter comes last in PATH, so that `env python3` finds one everywhere.
+    """
+    system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    interpreter = os.path.dirname(os.path.realpath(sys.executable))
+    return {"PATH": f"{system}:{interpreter}", "LANG": "C.UTF-8", "HOME": "/", "SHELL": "/bin/sh"}
+
+
+class Runner:
+    """Runs programs. Any number of threads may call `run()` at once."""
+
+    def __init__(self) -> None:
+        self._environment = clean_environment()
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._running: set[int] = set()
+
+    def kill_all(self) -> None:
+        """Kill every program that is running now, with its group."""
+        for pid in list(self._running):
+            _kill_group(pid)
+
+    def run(self, run: Run) -> RunResult:
+        """Run to the end or to the deadline. Never raises for anything the program does or is."""
+        started, clock = time.time(), time.monotonic()
+        with _Pipe(run.output_limit) as out, _Pipe(STDERR_LIMIT) as err:
+            try:
+                process = self._spawn(run, out, err)
+            except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+                code, reason = _could_not_start(run.argv[0], error)
+                return RunResult(code, b"", str(error).encode(), reason, started, time.monotonic() - clock)
+            self._running.add(process.pid)
+            timed_out = _follow(process.pid, [out, err], clock + run.timeout)
+            # Before its leader is reaped: until then nobody else can own the group's number.
+            _kill_group(process.pid)
+            self._running.discard(process.pid)
+            code = process.wait()
+            reason = "timeout" if timed_out else "output-too-long" if out.overflowed else "signal" if code < 0 else ""
+            if timed_out:
+                code = -signal.SIGKILL
+            return RunResult(code, bytes(out.kept), bytes(err.kept), reason, started, time.monotonic() - clock)
+
+    def _spawn(self, run: Run, out: _Pipe, err: _Pipe) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                run.argv,
+                stdin=self._null,
+                stdout=out.writer,
+                stderr=err.writer,
+                env=self._environment,
+                cwd="/",
+                start_new_session=True,
+                **_as_user(run.user),
+            )
+        finally:
+            out.close_writer()
+            err.close_writer()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+@dataclass
+class _Pipe:
+    """One of the program's outputs: what is kept of it, and whether there was more."""
+
+    limit: int
+    kept: bytearray = field(default_factory=bytearray)
+    overflowed: bool = False
+
+    def __enter__(self) -> Self:
+        self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.reader)
+        self.close_writer()
+
+    def close_writer(self) -> None:
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
+
+    def read(self) -> bool:
+        """Take what is there, once poll() has said that this does not block; False at the end of the stream."""
+        data = os.read(self.reader, _CHUNK)
+        room = self.limit - len(self.kept)
+        self.overflowed = self.overflowed or len(data) > room
+        self.kept += data[:room]
+        return bool(data)
+
+
+def _follow(pid: int, pipes: list[_Pipe], deadline: float) -> bool:
+    """Read both outputs until the program ends or the deadline passes; True when it passed.
+
+    The end is seen by the program's pidfd, not by the end of its output: a grandchild may hold the pipe open for ever.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        # Most programs print little and end soon: one wait for the end spares the waits for their output.
+        ended = bool(poller.poll(_SOON_MS))
+        readers = {pipe.reader: pipe for pipe in pipes}
+        for reader in readers:
+            poller.register(reader, select.POLLIN)
+        while not ended:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return True
+            ready = [fd for fd, _ in poller.poll(min(left, _POLL_STEP) * 1000 + 1)]
+            ended = pidfd in ready
+            _read(readers, ready, poller)
+        _drain(readers, poller)
+        return False
+    finally:
+        os.close(pidfd)
+
+
+def _read(readers: dict[int, _Pipe], ready: list[int], poller: select.poll) -> None:
+    for fd in ready:
+        if fd in readers and not readers[fd].read():
+            poller.unregister(fd)
+            del readers[fd]
+
+
+def _drain(readers: dict[int, _Pipe], poller: select.poll) -> None:
+    """Take what a program that has ended left in its pipes; a grandchild may go on writing, so only so often."""
+    for _ in range(_PIPE_MAX // _CHUNK):
+        ready = [fd for fd, event in poller.poll(0) if event & select.POLLIN and fd in readers]
+        if not ready:
+            return
+        _read(readers, ready, poller)
+
+
+def _could_not_start(program: str, error: Exception) -> tuple[int, str]:
+    # A script whose interpreter is missing is "no such file" to the kernel, yet the sensor itself is there.
+    if isinstance(error, FileNotFoundError | NotADirectoryError) and not os.path.exists(program):
+        return EXIT_NOT_FOUND, "not-found"
+    return EXIT_NOT_EXECUTABLE, "not-executable"
+
+
+def _as_user(user: str) -> dict[str, Any]:
+    """What Popen needs to run as that user, with no groups but its own. Costs a full fork; empty costs nothing."""
+    if not user:
+        return {}
+    account = pwd.getpwnam(user)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}

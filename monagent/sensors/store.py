@@ -1,0 +1,71 @@
+"""Know which sensors are installed, and what each one's program and limits are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from monagent.models import Sensor, is_sensor_name
+
+
+@dataclass(frozen=True, slots=True)
+class SensorDefaults:
+    """What holds for every sensor that has no section of its own. `timeout` in seconds, `output_limit` in bytes."""
+
+    path: Path
+    executable: str = "check"
+    timeout: float = 30.0
+    output_limit: int = 65536
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SensorOverride:
+    """A `[sensor:NAME]` section: what is not None replaces the default; `command` is a program with its arguments."""
+
+    command: tuple[str, ...] | None = None
+    timeout: float | None = None
+    output_limit: int | None = None
+    user: str | None = None
+
+
+class SensorStore:
+    """The sensors of one agent. Looking one up costs one stat, so that an installed one is found at once."""
+
+    def __init__(self, defaults: SensorDefaults, overrides: Mapping[str, SensorOverride]) -> None:
+        self._defaults = defaults
+        self._overrides = dict(overrides)
+
+    def find(self, name: str) -> Sensor | None:
+        """The sensor of that name, or None when neither a directory nor a section has it.
+
+        A directory is enough: a sensor whose program is missing exists, and its run says what is wrong with it.
+        """
+        if not is_sensor_name(name):
+            return None
+        override = self._overrides.get(name, _NO_OVERRIDE)
+        folder = os.path.join(self._defaults.path, name)
+        if override.command is None and not os.path.isdir(folder):
+            return None
+        command = override.command or (os.path.join(folder, self._defaults.executable),)
+        return Sensor(
+            name=name,
+            command=command,
+            timeout=self._defaults.timeout if override.timeout is None else override.timeout,
+            output_limit=self._defaults.output_limit if override.output_limit is None else override.output_limit,
+            user=self._defaults.user if override.user is None else override.user,
+        )
+
+    def names(self) -> list[str]:
+        """Every sensor there is, sorted."""
+        try:
+            folders = {entry.name for entry in os.scandir(self._defaults.path) if entry.is_dir()}
+        except FileNotFoundError:
+            folders = set()
+        configured = {name for name, override in self._overrides.items() if override.command is not None}
+        return sorted(name for name in folders | configured if is_sensor_name(name))
+
+
+_NO_OVERRIDE = SensorOverride()

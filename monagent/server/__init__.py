@@ -1,0 +1,1 @@
+"""The reference server: issues tickets, sends commands, keeps what comes back."""

@@ -1,0 +1,82 @@
+"""The rules of tickets: made so that nobody can guess them, bound to a host and a command, good for one result."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from monagent.errors import BadArguments, Fault
+from monagent.protocol import OK
+from monagent.server.records import Delivery, Host, IssuedTicket
+
+RESOLVE_SECONDS = 60
+
+Found = Mapping[str, tuple[IssuedTicket, Host]]
+
+
+def new_ticket() -> str:
+    """A ticket with 192 bits that nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
+def judge(
+    deliveries: Sequence[Delivery], found: Found, is_from: Callable[[str, Host], bool]
+) -> list[tuple[IssuedTicket, Delivery] | str | Fault]:
+    """Decide on results that were handed in together: what to keep, what to answer.
+
+    Args:
+        deliveries: in their order.
+        found: the tickets that were issued, with their hosts.
+        is_from: whether an address belongs to a host.
+
+    Returns:
+        For each: the ticket to redeem with it; OK for a repeat of what is kept already; or the fault to answer.
+    """
+    taken: dict[str, bytes] = {}
+    verdicts: list[tuple[IssuedTicket, Delivery] | str | Fault] = []
+    for delivery in deliveries:
+        verdict = _judge_one(delivery, found, is_from, taken.get(delivery.ticket))
+        if isinstance(verdict, tuple):
+            taken[delivery.ticket] = delivery.fingerprint
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _judge_one(
+    delivery: Delivery, found: Found, is_from: Callable[[str, Host], bool], just_taken: bytes | None
+) -> tuple[IssuedTicket, Delivery] | str | Fault:
+    if delivery.ticket not in found:
+        return BadArguments("this ticket was not issued to this host")
+    ticket, host = found[delivery.ticket]
+    if not is_from(delivery.peer, host):
+        return BadArguments("this ticket was not issued to this host")
+    if delivery.method != ticket.method:
+        return BadArguments("this ticket was issued for another command")
+    kept = just_taken or (ticket.fingerprint if ticket.state == "done" else None)
+    if kept is None:
+        return ticket, delivery
+    # An agent that did not get our answer sends the same again: that is no second result.
+    return OK if kept == delivery.fingerprint else BadArguments("this ticket was already used for another result")
+
+
+def is_from(peer: str, host: Host) -> bool:
+    """Whether an address is one that results of this host may come from."""
+    address = ip_address(peer.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if host.sources:
+        return any(address in ip_network(source) for source in host.sources)
+    return str(address) in _addresses(host.address, int(time.monotonic() // RESOLVE_SECONDS))
+
+
+@lru_cache(maxsize=10_000)
+def _addresses(name: str, _minute: int) -> frozenset[str]:
+    """What a name resolves to, looked up once a minute."""
+    try:
+        return frozenset(str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(name, None))
+    except OSError:
+        return frozenset()

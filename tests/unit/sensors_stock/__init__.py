@@ -1,0 +1,1 @@
+"""The stock sensors, run as the agent runs them."""
