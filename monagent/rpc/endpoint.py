@@ -10,13 +10,14 @@ import contextlib
 import logging
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from cheroot import makefile, wsgi
 from cheroot.server import HTTPConnection, HTTPRequest, KnownLengthRFile
@@ -43,7 +44,6 @@ class _Request(HTTPRequest):
 
     method = b""
     pending_head = b""
-    status: bytes
 
     def parse_request(self) -> None:
         reader: RequestReader = self.conn.rfile
@@ -70,13 +70,13 @@ class _Request(HTTPRequest):
         self.authority = b""
         self.request_protocol = b"HTTP/1.1" if head.version == (1, 1) else b"HTTP/1.0"
         self.response_protocol = "HTTP/1.1"
-        self.inheaders = {name.encode(): value.encode("latin-1") for name, value in head.headers.items()}
+        self.head = head
         self.close_connection = not head.keep_alive
         if head.headers.get("expect") and head.length:
             self.conn.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def respond(self) -> None:
-        self.rfile = KnownLengthRFile(self.conn.rfile, int(self.inheaders.get(b"content-length", 0)))
+        self.rfile = KnownLengthRFile(self.conn.rfile, self.head.length or 0)
         self.server.gateway(self).respond()
         self.ensure_headers_sent()
 
@@ -111,7 +111,7 @@ class _Request(HTTPRequest):
             self.outheaders.append((b"Connection", b"close"))
         elif self.request_protocol == b"HTTP/1.0":
             self.outheaders.append((b"Connection", b"keep-alive"))
-        lines: list[bytes] = [b"HTTP/1.1 " + self.status, b"Date: " + _date(int(time.time())).encode()]
+        lines: list[bytes] = [b"HTTP/1.1 " + cast("bytes", self.status), b"Date: " + _date(int(time.time())).encode()]
         lines += [name + b": " + value for name, value in self.outheaders if name.lower() not in (b"server", b"date")]
         self.pending_head = b"\r\n".join(lines) + b"\r\n\r\n"
 
@@ -126,6 +126,40 @@ class _Request(HTTPRequest):
         super().ensure_headers_sent()
         if not first and self.pending_head:
             self.write(b"")
+
+
+class _Gateway(wsgi.Gateway_10):
+    """The WSGI environment, made of a head that is text already."""
+
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        request, head = self.req, self.req.head
+        environ = {
+            "REQUEST_METHOD": head.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": head.path.encode("utf-8").decode("latin-1"),
+            "QUERY_STRING": head.query,
+            "REQUEST_URI": head.target,
+            "CONTENT_LENGTH": str(head.length or 0),
+            "CONTENT_TYPE": head.headers.get("content-type", ""),
+            "REMOTE_ADDR": request.conn.remote_addr or "",
+            "REMOTE_PORT": str(request.conn.remote_port or ""),
+            "SERVER_NAME": "monagent",
+            "SERVER_PORT": str(request.server.bind_addr[1]),
+            "SERVER_PROTOCOL": f"HTTP/1.{head.version[1]}",
+            "ACTUAL_SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": request.scheme.decode(),
+            "wsgi.input": request.rfile,
+            "wsgi.input_terminated": False,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        for name, value in head.headers.items():
+            if name not in ("content-type", "content-length"):
+                environ["HTTP_" + name.upper().replace("-", "_")] = value
+        return environ
 
 
 class _Connection(HTTPConnection):
@@ -209,6 +243,7 @@ class Endpoint:
             server_name="",
         )
         self._server.gate = gate
+        self._server.gateway = _Gateway
         self._thread: threading.Thread | None = None
 
     @property

@@ -14,8 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from monagent.models import Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
@@ -52,14 +51,15 @@ class Runner:
     def run(self, run: Run) -> RunResult:
         """Run to the end or to the deadline. Never raises for anything the program does or is."""
         started, clock = time.time(), time.monotonic()
-        with _Pipe(run.output_limit) as out, _Pipe(STDERR_LIMIT) as err:
+        out, err = _Output(run.output_limit), _Output(STDERR_LIMIT)
+        try:
             try:
                 process = self._spawn(run, out, err)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
                 code, reason = _could_not_start(run.argv[0], error)
                 return RunResult(code, b"", str(error).encode(), reason, started, time.monotonic() - clock)
             self._running.add(process.pid)
-            timed_out = _follow(process.pid, [out, err], clock + run.timeout)
+            timed_out = _follow(process.pid, (out, err), clock + run.timeout)
             # Before its leader is reaped: until then nobody else can own the group's number.
             _kill_group(process.pid)
             self._running.discard(process.pid)
@@ -68,22 +68,29 @@ class Runner:
             if timed_out:
                 code = -signal.SIGKILL
             return RunResult(code, bytes(out.kept), bytes(err.kept), reason, started, time.monotonic() - clock)
-
-    def _spawn(self, run: Run, out: _Pipe, err: _Pipe) -> subprocess.Popen[bytes]:
-        try:
-            return subprocess.Popen(
-                run.argv,
-                stdin=self._null,
-                stdout=out.writer,
-                stderr=err.writer,
-                env=self._environment,
-                cwd="/",
-                start_new_session=True,
-                **_as_user(run.user),
-            )
         finally:
-            out.close_writer()
-            err.close_writer()
+            out.close()
+            err.close()
+
+    def _spawn(self, run: Run, out: _Output, err: _Output) -> subprocess.Popen[bytes]:
+        out_writer = out.open()
+        try:
+            err_writer = err.open()
+            try:
+                return subprocess.Popen(
+                    run.argv,
+                    stdin=self._null,
+                    stdout=out_writer,
+                    stderr=err_writer,
+                    env=self._environment,
+                    cwd="/",
+                    start_new_session=True,
+                    **_as_user(run.user),
+                )
+            finally:
+                os.close(err_writer)
+        finally:
+            os.close(out_writer)
 
 
 def _kill_group(pid: int) -> None:
@@ -91,26 +98,25 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-@dataclass
-class _Pipe:
-    """One of the program's outputs: what is kept of it, and whether there was more."""
+class _Output:
+    """One of the program's outputs: the pipe it comes through, what is kept of it, and whether there was more."""
 
-    limit: int
-    kept: bytearray = field(default_factory=bytearray)
-    overflowed: bool = False
+    __slots__ = ("kept", "limit", "overflowed", "reader")
 
-    def __enter__(self) -> Self:
-        self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
-        return self
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.kept = bytearray()
+        self.overflowed = False
+        self.reader = -1
 
-    def __exit__(self, *_: object) -> None:
-        os.close(self.reader)
-        self.close_writer()
+    def open(self) -> int:
+        """Make the pipe; the end that the program writes to is the caller's to close."""
+        self.reader, writer = os.pipe2(os.O_CLOEXEC)
+        return writer
 
-    def close_writer(self) -> None:
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
+    def close(self) -> None:
+        if self.reader >= 0:
+            os.close(self.reader)
 
     def read(self) -> bool:
         """Take what is there, once poll() has said that this does not block; False at the end of the stream."""
@@ -121,7 +127,7 @@ class _Pipe:
         return bool(data)
 
 
-def _follow(pid: int, pipes: list[_Pipe], deadline: float) -> bool:
+def _follow(pid: int, outputs: tuple[_Output, ...], deadline: float) -> bool:
     """Read both outputs until the program ends or the deadline passes; True when it passed.
 
     The end is seen by the program's pidfd, not by the end of its output: a grandchild may hold the pipe open for ever.
@@ -132,7 +138,7 @@ def _follow(pid: int, pipes: list[_Pipe], deadline: float) -> bool:
         poller.register(pidfd, select.POLLIN)
         # Most programs print little and end soon: one wait for the end spares the waits for their output.
         ended = bool(poller.poll(_SOON_MS))
-        readers = {pipe.reader: pipe for pipe in pipes}
+        readers = {output.reader: output for output in outputs}
         for reader in readers:
             poller.register(reader, select.POLLIN)
         while not ended:
@@ -148,14 +154,14 @@ def _follow(pid: int, pipes: list[_Pipe], deadline: float) -> bool:
         os.close(pidfd)
 
 
-def _read(readers: dict[int, _Pipe], ready: list[int], poller: select.poll) -> None:
+def _read(readers: dict[int, _Output], ready: list[int], poller: select.poll) -> None:
     for fd in ready:
         if fd in readers and not readers[fd].read():
             poller.unregister(fd)
             del readers[fd]
 
 
-def _drain(readers: dict[int, _Pipe], poller: select.poll) -> None:
+def _drain(readers: dict[int, _Output], poller: select.poll) -> None:
     """Take what a program that has ended left in its pipes; a grandchild may go on writing, so only so often."""
     for _ in range(_PIPE_MAX // _CHUNK):
         ready = [fd for fd, event in poller.poll(0) if event & select.POLLIN and fd in readers]
