@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -89,14 +90,14 @@ class Agent:
             AlreadyRunning: another agent works in the state directory, or the port is taken.
             JournalError, OSError: the state directory or the address cannot be used.
         """
-        self._lock.acquire()
-        try:
+        with contextlib.ExitStack() as undo:
+            self._lock.acquire()
+            undo.callback(self._lock.release)
             self._journal.start()
+            undo.callback(self._journal.stop)
             unfinished = self._journal.unfinished()
             self._endpoint.start()
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
         self._executor.start()
         for job in unfinished:
             self._executor.put(job)
