@@ -68,6 +68,7 @@ class Relay:
         self._thread: threading.Thread | None = None
         self._extended: bool | None = None
         self._pause = 0.0
+        self._complaint = ""
         self.last_delivery: float | None = None
         self.away_since: float | None = None
 
@@ -123,6 +124,8 @@ class Relay:
         self._extended = None
         if self.away_since is None:
             self.away_since = self._clock()
+        if self._complaint != str(error):
+            self._complaint = str(error)
             log.warning("server is away: %s; results are kept and tried again", error)
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LAST_PAUSE)
         self._stopping.wait(self._pause * random.uniform(0.7, 1.0))
@@ -131,6 +134,7 @@ class Relay:
         if self.away_since is not None:
             log.warning("server is back after %.0f s", self._clock() - self.away_since)
         self.away_since = None
+        self._complaint = ""
         self._pause = 0.0
 
     # -- one batch ----------------------------------------------------------------------------------------------

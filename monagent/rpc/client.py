@@ -9,7 +9,6 @@ import http.client
 import io
 import socket
 import ssl
-import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -17,7 +16,7 @@ from monagent.errors import Fault, InvalidRequest, NotWellFormed, Unavailable
 from monagent.models import Value
 from monagent.protocol import MULTICALL
 from monagent.rpc import marshal, unmarshal
-from monagent.rpc.deadline import DeadlineSocket
+from monagent.rpc.deadline import Deadline, DeadlineFile
 
 _HEADERS = {"Content-Type": "text/xml", "User-Agent": "monagent", "Accept-Encoding": "identity"}
 
@@ -103,7 +102,7 @@ class Client:
     def _once(self, body: bytes) -> bytes:
         connection = self._connection
         try:
-            connection.arm(self._timeout)
+            connection.deadline.arm(self._timeout)
             connection.request("POST", self._target, body, _HEADERS)
             response = connection.getresponse()
             return _checked(response, response.read(self._limits.size + 1), self._limits)
@@ -128,40 +127,30 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         super().__init__(host, port)
         self._tls = tls
-        self._seconds = 0.0
-        self._wire: _Wire | None = None
-
-    def arm(self, seconds: float) -> None:
-        """Start the clock of one exchange."""
-        self._seconds = seconds
-        if self._wire is not None:
-            self._wire.arm(seconds)
+        self.deadline = Deadline()
 
     def connect(self) -> None:
-        until = time.monotonic() + self._seconds
-        sock = socket.create_connection((self.host, self.port), self._seconds)
+        sock = socket.create_connection((self.host, self.port), self.deadline.left())
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
-            sock.settimeout(max(until - time.monotonic(), 0.001))
+            sock.settimeout(self.deadline.left())
             sock = self._tls.wrap_socket(sock, server_hostname=self.host)
-        self._wire = self.sock = _Wire(sock, until - time.monotonic())
+        self.sock = _Wire(sock, self.deadline)
 
 
 class _Wire:
     """What http.client takes for a socket: it sends, gives a file to read from, and closes."""
 
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
-        self._reading = DeadlineSocket(sock)
-        self.arm = self._reading.arm
-        self.arm(seconds)
+        self._deadline = deadline
 
     def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(self._reading.left())
+        self._sock.settimeout(self._deadline.left())
         self._sock.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self._reading)
+        return io.BufferedReader(DeadlineFile(self._sock, self._deadline))
 
     def close(self) -> None:
         self._sock.close()

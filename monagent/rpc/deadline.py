@@ -1,4 +1,4 @@
-"""Sockets whose reads obey one deadline for a whole exchange, however slowly the other side drips."""
+"""Reading sockets under one deadline for a whole exchange, however slowly the other side drips."""
 
 from __future__ import annotations
 
@@ -13,53 +13,57 @@ from monagent.errors import HttpRefusal
 _CHUNK = 64 * 1024
 
 
-class DeadlineSocket(io.RawIOBase):
-    """The reading half of a socket; every read may only use what is left of the time set by `arm()`."""
+class Deadline:
+    """When an exchange must be over."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._deadline = float("inf")
+    def __init__(self, seconds: float = float("inf")) -> None:
+        self.arm(seconds)
 
     def arm(self, seconds: float) -> None:
-        """Start the clock of one exchange."""
-        self._deadline = time.monotonic() + seconds
+        """Start the clock of an exchange."""
+        self._at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left.
+        """Seconds left, more than none.
 
         Raises:
             TimeoutError: none are.
         """
-        left = self._deadline - time.monotonic()
+        left = self._at - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
         return left
 
-    def close(self) -> None:
-        """Do nothing: the socket outlives the files that are made over it, and is closed by its owner."""
+
+class DeadlineFile(io.RawIOBase):
+    """A file over a socket; every read may only use what is left of the time. It keeps the socket open until closed."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        self._file: Any = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self.left())
-        return self._sock.recv_into(buffer)
+        self._sock.settimeout(self._deadline.left())
+        count: int = self._file.readinto(buffer)
+        return count
 
-    def receive(self) -> bytes:
-        """Whatever comes next; b"" when the other side has closed."""
-        self._sock.settimeout(self.left())
-        return self._sock.recv(_CHUNK)
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class RequestReader:
     """What cheroot reads a connection through: heads first, then bodies, each under the connection's deadline."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._raw = DeadlineSocket(sock)
+        self._sock = sock
         self._buffer = b""
+        self.deadline = Deadline()
         self.closed = False
-        self.arm = self._raw.arm
-        self.left = self._raw.left
 
     def has_data(self) -> bool:
         """Whether bytes of a next request were read already."""
@@ -72,16 +76,16 @@ class RequestReader:
             HttpRefusal: the head is larger than `limit`, or was cut off.
             TimeoutError: the deadline passed.
         """
-        data = self._buffer.lstrip(b"\r\n") if self._buffer else b""
+        data = self._buffer.lstrip(b"\r\n")
         while (end := data.find(b"\r\n\r\n")) < 0:
             if len(data) > limit:
                 raise HttpRefusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            more = self._raw.receive()
+            more = self._receive()
             if not more:
                 if data:
                     raise HttpRefusal(HTTPStatus.BAD_REQUEST)
                 return b""
-            data = (data + more).lstrip(b"\r\n") if not data else data + more
+            data = data + more if data else more.lstrip(b"\r\n")
         if end > limit:
             raise HttpRefusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         self._buffer = data[end + 4 :]
@@ -92,7 +96,7 @@ class RequestReader:
         parts, missing = [self._buffer[:size]], size - len(self._buffer)
         self._buffer = self._buffer[size:]
         while missing > 0:
-            more = self._raw.receive()
+            more = self._receive()
             if not more:
                 break
             parts.append(more[:missing])
@@ -102,3 +106,7 @@ class RequestReader:
 
     def close(self) -> None:
         self.closed = True
+
+    def _receive(self) -> bytes:
+        self._sock.settimeout(self.deadline.left())
+        return self._sock.recv(_CHUNK)

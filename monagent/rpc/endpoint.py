@@ -47,7 +47,7 @@ class _Request(HTTPRequest):
 
     def parse_request(self) -> None:
         reader: RequestReader = self.conn.rfile
-        reader.arm(REQUEST_SECONDS)
+        reader.deadline.arm(REQUEST_SECONDS)
         self.started_request = True
         try:
             raw = reader.read_head(HEAD_LIMIT)
@@ -118,7 +118,7 @@ class _Request(HTTPRequest):
     def write(self, chunk: bytes) -> None:
         """Send head and body in one segment where there is a body."""
         head, self.pending_head = self.pending_head, b""
-        self.conn.socket.settimeout(self.conn.rfile.left())
+        self.conn.socket.settimeout(self.conn.rfile.deadline.left())
         self.conn.socket.sendall(head + chunk)
 
     def ensure_headers_sent(self) -> None:

@@ -1,0 +1,5 @@
+"""`python -m monagent` is `monagent`."""
+
+from monagent.cli.main import main
+
+main()

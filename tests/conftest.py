@@ -1,0 +1,46 @@
+"""Fixtures of the tests that run real agents against real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent import AgentProcess
+from tests.support.monitor import Monitor
+
+StartAgent = Callable[..., AgentProcess]
+
+
+@pytest.fixture
+def plain_monitor() -> Iterator[Monitor]:
+    """A server of the original dialect."""
+    monitor = Monitor(extended=False)
+    monitor.start()
+    yield monitor
+    monitor.stop()
+
+
+@pytest.fixture
+def monitor() -> Iterator[Monitor]:
+    """A server of the extended dialect."""
+    monitor = Monitor(extended=True)
+    monitor.start()
+    yield monitor
+    monitor.stop()
+
+
+@pytest.fixture
+def make_agent(tmp_path: Path) -> Iterator[StartAgent]:
+    """Makes agents that are killed at the end; each gets a directory of its own."""
+    made: list[AgentProcess] = []
+
+    def make(server_url: str, extra: str = "") -> AgentProcess:
+        agent = AgentProcess(tmp_path / f"agent{len(made)}", server_url, extra)
+        made.append(agent)
+        return agent
+
+    yield make
+    for agent in made:
+        agent.kill()

@@ -1,0 +1,123 @@
+"""Servers for an agent to hand in to, made of the standard library alone, so that they share no code with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from dataclasses import dataclass
+from socketserver import ThreadingMixIn
+from typing import Any
+from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
+
+from tests.support.agent import free_port
+
+WAIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Handed:
+    """One result as it arrived."""
+
+    method: str
+    ticket: int | str
+    content: Any
+    when: xmlrpc.client.DateTime
+
+
+class _Handler(SimpleXMLRPCRequestHandler):
+    rpc_paths = ("/xmlrpc/", "/RPC2")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Server(ThreadingMixIn, SimpleXMLRPCServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class Monitor:
+    """Takes results; plain (the original dialect) or extended (names `monagent`, takes multicalls)."""
+
+    def __init__(self, *, extended: bool) -> None:
+        self.port = free_port()
+        self.handed: list[Handed] = []
+        self.multicalls = 0
+        self.refuse: Callable[[int | str], bool] = lambda _ticket: False
+        self._extended = extended
+        self._server: _Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it takes results."""
+        return f"http://127.0.0.1:{self.port}/xmlrpc/"
+
+    def start(self) -> None:
+        """Listen; also again after `stop()`, on the same port."""
+        server = _Server(("127.0.0.1", self.port), _Handler, allow_none=True, logRequests=False)
+        server.register_function(self._store_probe_data, "cmd_store_probe_data")
+        if self._extended:
+            server.register_function(self._store_command_result, "cmd_store_command_result")
+            server.register_function(lambda: {"monagent": {"specVersion": 1}}, "system.getCapabilities")
+            server.register_function(self._multicall, "system.multicall")
+        self._server = server
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        """Go away."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def tickets(self) -> list[int | str]:
+        """The tickets that results came for, in order of arrival."""
+        return [one.ticket for one in list(self.handed)]
+
+    def wait_for(self, count: int, seconds: float = WAIT_SECONDS) -> list[Handed]:
+        """Wait until that many results have come."""
+        until = time.monotonic() + seconds
+        while len(self.handed) < count:
+            assert time.monotonic() < until, f"{len(self.handed)} of {count} results came within {seconds} s"
+            time.sleep(0.005)
+        return list(self.handed)
+
+    def wait_for_ticket(self, ticket: int | str, seconds: float = WAIT_SECONDS) -> Handed:
+        """Wait for the result of one ticket."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for one in list(self.handed):
+                if one.ticket == ticket and type(one.ticket) is type(ticket):
+                    return one
+            time.sleep(0.005)
+        raise AssertionError(f"no result for {ticket!r} within {seconds} s; there are {self.tickets()}")
+
+    def _store_probe_data(self, ticket: int | str, probe: list[Any], when: xmlrpc.client.DateTime) -> str:
+        return self._take(Handed("cmd_store_probe_data", ticket, probe, when))
+
+    def _store_command_result(
+        self, ticket: int | str, command: str, outcome: dict[str, Any], when: xmlrpc.client.DateTime
+    ) -> str:
+        return self._take(Handed("cmd_store_command_result", ticket, (command, outcome), when))
+
+    def _take(self, handed: Handed) -> str:
+        if self.refuse(handed.ticket):
+            raise xmlrpc.client.Fault(-32602, "not a ticket of mine")
+        self.handed.append(handed)
+        return "OK"
+
+    def _multicall(self, calls: list[dict[str, Any]]) -> list[Any]:
+        self.multicalls += 1
+        methods = {
+            "cmd_store_probe_data": self._store_probe_data,
+            "cmd_store_command_result": self._store_command_result,
+        }
+        answers: list[Any] = []
+        for call in calls:
+            try:
+                answers.append([methods[call["methodName"]](*call["params"])])
+            except xmlrpc.client.Fault as fault:
+                answers.append({"faultCode": fault.faultCode, "faultString": fault.faultString})
+        return answers
