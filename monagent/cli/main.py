@@ -33,3 +33,7 @@ cli.add_command(spool.spool)
 def main() -> None:
     """Entry point."""
     guarded("monagent", cli)
+
+
+if __name__ == "__main__":
+    main()

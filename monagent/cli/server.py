@@ -258,3 +258,7 @@ def _reading_dict(reading: StoredReading) -> dict[str, Any]:
 def main() -> None:
     """Entry point."""
     guarded("monserver", cli)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Only python3 (with venv) and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo         a server and an agent on free loopback ports; readings arrive (ONCE=1: ends by itself)"
+	@echo "make test         the whole test suite"
+	@echo "make lint         ruff, mypy, layers"
+	@echo "make bench        how fast it is on this machine"
+
+demo: $(VENV)/installed-demo
+	@$(BIN)/python -m monagent.cli.demo $(if $(ONCE),--once)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks $(ARGS)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server]'
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,test,lint]'
+	@touch $@ $(VENV)/installed-demo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
