@@ -1,4 +1,4 @@
-"""Names and shapes on the wire, for both sides (docs/reference/protocol.md)."""
+"""Names and shapes on the wire, for both sides (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monagent.models import Outcome, Result, Ticket, Value
 OK = "OK"
 PATHS = ("/xmlrpc/", "/xmlrpc", "/RPC2")
 CAPABILITY = "monagent"
-CAPABILITIES: dict[str, Value] = {CAPABILITY: {"specUrl": "docs/reference/protocol.md", "specVersion": 1}}
+CAPABILITIES: dict[str, Value] = {CAPABILITY: {"specUrl": "docs/protocol.md", "specVersion": 1}}
 """What both sides name in `system.getCapabilities` to tell that they speak the extended dialect."""
 
 SUBMIT_READING = "cmd_submit_reading"

@@ -11,7 +11,7 @@ from monagent.agent.journal import Journal
 log = logging.getLogger(__name__)
 
 REMEMBER_SECONDS = 7 * 86400.0
-"""How long a delivered ticket stays known (docs/reference/protocol.md, tickets)."""
+"""How long a delivered ticket stays known (docs/protocol.md, tickets)."""
 ROUND_SECONDS = 60.0
 STEPS = 200
 """Bounded deletions in one round."""

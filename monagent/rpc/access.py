@@ -55,7 +55,7 @@ class Gate:
         """Let the request pass.
 
         Raises:
-            HttpRefusal: with the status that docs/reference/protocol.md gives for it.
+            HttpRefusal: with the status that docs/protocol.md gives for it.
         """
         if not self._allow.admits(peer):
             raise HttpRefusal(HTTPStatus.FORBIDDEN)
