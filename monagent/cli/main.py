@@ -12,14 +12,14 @@ from monagent.cli.options import guarded
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(monagent.__version__, prog_name="monagent")
 def cli() -> None:
-    r"""A passive monitoring agent: it does what its server asks for, and hands in every result exactly once.
+    """A passive monitoring agent: it does what its server asks for, and hands in every result exactly once.
 
     \b
     First steps:
       monagent init DIR                       write a configuration and the stock sensors
       monagent check-config -c DIR/client.cfg find mistakes in it
       monagent run -c DIR/client.cfg          start the agent
-    """
+    """  # noqa: D301 - click wants the backspace itself
 
 
 cli.add_command(agent.run)

@@ -53,14 +53,14 @@ def config_option(command: F) -> F:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(monagent.__version__, prog_name="monserver")
 def cli() -> None:
-    r"""The reference server: it sends commands to agents and keeps the results they hand in.
+    """The reference server: it sends commands to agents and keeps the results they hand in.
 
     \b
     First steps:
       monserver run                            start it (SQLite, port 8081)
       monserver host add web1 192.0.2.10       tell it of a host with an agent
       monserver check web1 disk percent /      run a check there now
-    """
+    """  # noqa: D301 - click wants the backspace itself
 
 
 @cli.command()

@@ -1,0 +1,83 @@
+"""Write the reference pages from what the programs themselves say: `python docs/make_reference.py`."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import click
+
+from monagent.cli.main import cli as monagent_cli
+from monagent.cli.server import cli as monserver_cli
+from monagent.config import server_settings, settings
+from monagent.config.table import options_of
+from monagent.sensors.runner import clean_environment
+from monagent.sensors.stock import stock_directory
+
+HERE = Path(__file__).parent / "reference"
+MADE = "<!-- Made by docs/make_reference.py; change the declarations, not this page. -->\n"
+
+
+def client_cfg() -> str:
+    """The page about both configuration files."""
+    parts = [
+        f"# client.cfg and server.cfg\n\n{MADE}",
+        "INI files, edited by people. Relative paths start at the file. Lines that begin with `;` or `#` are comments, and so is "
+        "what follows ` ;` on a line. `%(name)s` stands for another option of the same section or of `[DEFAULT]`. Unknown "
+        "sections and options are errors. `monagent check-config` finds every mistake.\n",
+        "## client.cfg\n",
+        *[_section(name, cls) for name, cls in settings.PLAIN_SECTIONS.items()],
+        *[_section(f"{prefix}NAME", cls) for prefix, cls in settings.NAMED_SECTIONS.items()],
+        "Options of commands that do not exist yet (`backup:`, `mail`, `alert:`) are checked and kept, and nothing else. An option "
+        "that would protect the host (`certificate`, `client_ca`, `peers`, `public_key`) is refused until it works.\n",
+        "## server.cfg\n",
+        *[_section(name, cls) for name, cls in server_settings.SECTIONS.items()],
+    ]
+    return "\n".join(parts)
+
+
+def _section(name: str, cls: type) -> str:
+    rows = [f"### [{name}]\n", "| option | default | meaning |", "| --- | --- | --- |"]
+    for option in options_of(cls).values():
+        default = "*must be given*" if option.default is None else f"`{option.default}`" if option.default else ""
+        rows.append(f"| `{option.name}` | {default} | {option.meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def command_lines() -> str:
+    """The page about both programs."""
+    codes = (
+        "Exit codes: 0 done · 1 a negative answer · 2 usage · 69 the other side is unavailable · 70 our bug · 74 I/O · "
+        "75 try again later · 77 permission · 78 configuration. Data goes to stdout, talk to stderr.\n\n"
+        "Signals to a running agent: TERM and INT drain (new tickets are refused, running work gets `--grace` seconds, the rest "
+        "stays in the journal); a second one quits at once. HUP is noted, and does nothing yet.\n"
+    )
+    pages = [_help(monagent_cli, "monagent"), _help(monserver_cli, "monserver")]
+    return f"# Command lines\n\n{MADE}\n{codes}\n" + "\n".join(pages)
+
+
+def _help(command: click.Command, name: str) -> str:
+    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    text = f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        text += "\n" + "\n".join(_help(one, f"{name} {key}") for key, one in sorted(command.commands.items()))
+    return text
+
+
+def stock_sensors() -> str:
+    """The page about the sensors that come with monagent: what each prints for `check options`."""
+    parts = [f"# Stock sensors\n\n{MADE}", "What each one prints for `check options`.\n"]
+    for program in sorted(stock_directory().glob("*/check")):
+        ran = subprocess.run(
+            [program, "options"], capture_output=True, text=True, check=True, timeout=10, env=clean_environment()
+        )
+        parts.append(f"## {program.parent.name}\n\n```\n{ran.stdout.rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+PAGES = {"client-cfg.md": client_cfg, "command-lines.md": command_lines, "stock-sensors.md": stock_sensors}
+
+
+if __name__ == "__main__":
+    for name, make in PAGES.items():
+        (HERE / name).write_text(make(), encoding="utf-8")
