@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from monagent.agent.journal import Journal
 from monagent.errors import Fault, Unavailable
 from monagent.models import Result, Value
-from monagent.protocol import CAPABILITY, GET_CAPABILITIES, OK, STORE_COMMAND_RESULT, callback
+from monagent.protocol import CAPABILITY, GET_CAPABILITIES, OK, STORE_COMMAND_RESULT, SUBMIT_READING, callback
 from monagent.rpc.client import Client
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ IDLE_SECONDS = 5.0
 """How long the relay sleeps with nothing to do; a result that `monagent spool` put back waits no longer."""
 FIRST_PAUSE, LAST_PAUSE = 1.0, 300.0
 TRIES = 5
+_INEXPRESSIBLE = (KeyError, TypeError, ValueError, OverflowError)
+"""What a result raises that a bug made wrong. It must not block those behind it either."""
 REFUSED_PAUSES = (1.0, 3.0, 9.0, 27.0)
 """Seconds between the tries of a result that the server answers with a Fault."""
 
@@ -163,19 +165,22 @@ class Relay:
             return [self._alone(results[0], extended=True)]
         try:
             answers = self._client.multicall([callback(result, extended=True) for result in results])
-        except Fault:
+        except (Fault, *_INEXPRESSIBLE):
             # The multicall itself was refused: find out one by one whom the server means.
             return [self._alone(result, extended=True) for result in results]
         return [_verdict(result, answer) for result, answer in zip(results, answers, strict=True)]
 
     def _alone(self, result: Result, *, extended: bool) -> _Verdict:
-        method, params = callback(result, extended=extended)
-        if method == STORE_COMMAND_RESULT and not extended:
-            return _Verdict(result)
         try:
+            method, params = callback(result, extended=extended)
+            if method == STORE_COMMAND_RESULT and not extended:
+                return _Verdict(result)
             return _verdict(result, self._client.call(method, *params))
         except Fault as fault:
             return _verdict(result, fault)
+        except _INEXPRESSIBLE as error:
+            log.exception("result ticket=%s cannot be put into a call", result.command.ticket)
+            return _Verdict(result, f"cannot be put into a call: {type(error).__name__}")
 
     def _settle(self, verdicts: list[_Verdict], *, extended: bool) -> None:
         taken = [verdict.result for verdict in verdicts if not verdict.refusal]
@@ -212,7 +217,7 @@ class Relay:
 
 
 def _is_reading(result: Result) -> bool:
-    return callback(result, extended=False)[0] != STORE_COMMAND_RESULT
+    return result.command.method == SUBMIT_READING
 
 
 def _verdict(result: Result, answer: Value | Fault) -> _Verdict:

@@ -35,7 +35,7 @@ def run(context: click.Context, config: Path, grace: float, level: str) -> None:
     ending.listen(at_once=service.abandon)
     service.start()
     ending.wait()
-    service.stop(grace)
+    ending.drain(lambda: service.stop(grace))
     if ending.reason:
         log.critical("ended because the journal cannot be written: %s", ending.reason)
         context.exit(EXIT_IO)

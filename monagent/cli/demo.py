@@ -141,7 +141,7 @@ def _running(directory: Path, module: str, config: str, port: int) -> Iterator[N
         command = [sys.executable, "-m", module, "run", "-c", str(directory / config)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
-        _wait_until_up(process, port, log)
+        _wait_until_up(process, module, port, log)
         yield
     finally:
         process.terminate()
@@ -152,7 +152,7 @@ def _running(directory: Path, module: str, config: str, port: int) -> Iterator[N
             process.wait()
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_until_up(process: subprocess.Popen[bytes], module: str, port: int, log: Path) -> None:
     client = Client(f"http://127.0.0.1:{port}/xmlrpc/", timeout=2.0)
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
@@ -163,7 +163,8 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> No
         else:
             client.close()
             return
-    raise MonagentError(f"{' '.join(process.args[2:4])} did not start:\n{log.read_text()}")  # type: ignore[index]
+    raise MonagentError(f"{module} did not start:
+{log.read_text()}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def run(config: Path, level: str) -> None:
     ending.listen(at_once=lambda: None)
     server.start()
     ending.wait()
-    server.stop()
+    ending.drain(server.stop)
 
 
 @cli.group()

@@ -8,7 +8,7 @@ import xmlrpc.client
 from collections.abc import Callable
 from dataclasses import dataclass
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, cast
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
 from tests.support.agent import free_port
@@ -61,7 +61,7 @@ class Monitor:
         if self._extended:
             server.register_function(self._store_command_result, "cmd_store_command_result")
             server.register_function(lambda: {"monagent": {"specVersion": 1}}, "system.getCapabilities")
-            server.register_function(self._multicall, "system.multicall")
+            server.register_function(cast(Callable[..., Any], self._multicall), "system.multicall")
         self._server = server
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -110,7 +110,7 @@ class Monitor:
 
     def _multicall(self, calls: list[dict[str, Any]]) -> list[Any]:
         self.multicalls += 1
-        methods = {
+        methods: dict[str, Callable[..., str]] = {
             "cmd_store_probe_data": self._store_probe_data,
             "cmd_store_command_result": self._store_command_result,
         }

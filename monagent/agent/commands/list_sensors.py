@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
 from monagent.models import Command, Outcome, Run, Value
 
 HELP_SECONDS = 5.0
 HELP_LIMIT = 8 * 1024
+TOTAL_SECONDS = 20.0
+"""For all sensors together; those whose turn does not come are named without their help."""
 TOTAL_LIMIT = 512 * 1024
 """Bytes of all help texts together; what goes beyond is left out, the names are not."""
 
@@ -15,17 +19,20 @@ def help_texts(tools: Tools) -> dict[str, str]:
     """The help of every sensor, by its name."""
     texts: dict[str, str] = {}
     left = TOTAL_LIMIT
+    until = time.monotonic() + TOTAL_SECONDS
     for name in tools.sensors.names():
-        texts[name] = _help_text(name, tools)[: max(left, 0)]
+        texts[name] = _help_text(name, tools, until - time.monotonic())[: max(left, 0)]
         left -= len(texts[name])
     return texts
 
 
-def _help_text(name: str, tools: Tools) -> str:
+def _help_text(name: str, tools: Tools, seconds: float) -> str:
+    if seconds <= 0:
+        return "(no help: the sensors before it took too long)"
     sensor = tools.sensors.find(name)
     if sensor is None:
         return "(gone)"
-    timeout = min(HELP_SECONDS, sensor.timeout)
+    timeout = min(HELP_SECONDS, sensor.timeout, seconds)
     result = tools.run(Run((*sensor.command, tools.help_argument), timeout, HELP_LIMIT, sensor.user))
     if result.code != 0:
         return f"(no help: {result.error or f'it ended with {result.code}'})"
