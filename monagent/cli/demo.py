@@ -163,8 +163,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], module: str, port: int, log
         else:
             client.close()
             return
-    raise MonagentError(f"{module} did not start:
-{log.read_text()}")
+    raise MonagentError(f"{module} did not start:\n{log.read_text()}")
 
 
 if __name__ == "__main__":

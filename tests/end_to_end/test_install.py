@@ -21,7 +21,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         ["cp", "--parents", *files.decode().rstrip("\0").split("\0"), source], cwd=ROOT, check=True, timeout=30
     )
-    command = [
+    command: list[str | Path] = [
         "pip",
         "install",
         "--quiet",

@@ -57,9 +57,9 @@ class Monitor:
     def start(self) -> None:
         """Listen; also again after `stop()`, on the same port."""
         server = _Server(("127.0.0.1", self.port), _Handler, allow_none=True, logRequests=False)
-        server.register_function(self._store_probe_data, "cmd_store_probe_data")
+        server.register_function(cast(Callable[..., Any], self._store_probe_data), "cmd_store_probe_data")
         if self._extended:
-            server.register_function(self._store_command_result, "cmd_store_command_result")
+            server.register_function(cast(Callable[..., Any], self._store_command_result), "cmd_store_command_result")
             server.register_function(lambda: {"monagent": {"specVersion": 1}}, "system.getCapabilities")
             server.register_function(cast(Callable[..., Any], self._multicall), "system.multicall")
         self._server = server
