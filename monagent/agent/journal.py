@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -66,12 +67,15 @@ def connect(path: Path) -> sqlite3.Connection:
         JournalError: it cannot be opened, or is no journal.
     """
     try:
+        # Results may hold what is nobody else's business; SQLite gives its other files the mode of the first.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
-    except sqlite3.Error as error:
-        raise JournalError(f"{path}: cannot be opened as a journal: {error}") from error
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise JournalError(f"{path}: cannot be opened as a journal: {reason}") from error
     return connection
 
 

@@ -28,6 +28,8 @@ GATHER_SECONDS = 0.008
 IDLE_SECONDS = 5.0
 """How long the relay sleeps with nothing to do; a result that `monagent spool` put back waits no longer."""
 FIRST_PAUSE, LAST_PAUSE = 1.0, 300.0
+ASK_AGAIN_SECONDS = 60.0
+"""How long a server without kept connections is taken for the same one."""
 TRIES = 5
 _INEXPRESSIBLE = (KeyError, TypeError, ValueError, OverflowError)
 """What a result raises that a bug made wrong. It must not block those behind it either."""
@@ -69,6 +71,8 @@ class Relay:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._extended: bool | None = None
+        self._told: bool | None = None
+        self._ask_again = 0.0
         self._pause = 0.0
         self._complaint = ""
         self.last_delivery: float | None = None
@@ -151,13 +155,20 @@ class Relay:
             self._settle([self._alone(result, extended=False)], extended=False)
 
     def _speaks_extended(self) -> bool:
+        """Ask the server again when it may be another one than before; of a plain one, not before every result."""
+        now = self._clock()
+        if self._client.fresh() and (self._extended or now >= self._ask_again):
+            self._extended = None
         if self._extended is None:
+            self._ask_again = now + ASK_AGAIN_SECONDS
             try:
                 capabilities = self._client.call(GET_CAPABILITIES)
                 self._extended = isinstance(capabilities, dict) and CAPABILITY in capabilities
             except Fault:
                 self._extended = False
-            log.info("server speaks the %s dialect", "extended" if self._extended else "original")
+            if self._told != self._extended:
+                self._told = self._extended
+                log.info("server speaks the %s dialect", "extended" if self._extended else "original")
         return self._extended
 
     def _together(self, results: list[Result]) -> list[_Verdict]:

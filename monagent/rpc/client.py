@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import select
 import socket
 import ssl
 from collections.abc import Sequence
@@ -84,6 +85,15 @@ class Client:
         """Close the connection; the next call opens a new one."""
         self._connection.close()
 
+    def fresh(self) -> bool:
+        """Whether the next call opens a new connection, perhaps to another program than the last one.
+
+        A kept connection that the server has closed meanwhile is noticed here.
+        """
+        if self._connection.is_stale():
+            self._connection.close()
+        return self._connection.sock is None
+
     def _exchange(self, body: bytes) -> bytes:
         kept = self._connection.sock is not None
         try:
@@ -129,6 +139,14 @@ class _Connection(http.client.HTTPConnection):
         self._tls = tls
         self.deadline = Deadline()
 
+    def is_stale(self) -> bool:
+        """Whether there is something to read although nothing was asked: the end, or nonsense."""
+        if self.sock is None:
+            return False
+        poller = select.poll()
+        poller.register(self.sock.fileno(), select.POLLIN)
+        return bool(poller.poll(0))
+
     def connect(self) -> None:
         sock = socket.create_connection((self.host, self.port), self.deadline.left())
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -148,6 +166,9 @@ class _Wire:
     def sendall(self, data: bytes) -> None:
         self._sock.settimeout(self._deadline.left())
         self._sock.sendall(data)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(DeadlineFile(self._sock, self._deadline))
