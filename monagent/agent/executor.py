@@ -54,15 +54,18 @@ class Lane:
         """Jobs that no worker has taken yet."""
         return self._queue.qsize()
 
-    def stop(self, deadline: float) -> bool:
-        """Take no further job and wait for the running ones until `deadline` (monotonic seconds).
+    def close(self) -> None:
+        """Take no further job."""
+        self._stopping = True
+        for _ in self._threads:
+            self._queue.put(None)
+
+    def join(self, deadline: float) -> bool:
+        """After `close()`, wait for the running jobs until `deadline` (monotonic seconds).
 
         Returns:
             Whether all ended in time. What did not, or was never taken, is still in the journal.
         """
-        self._stopping = True
-        for _ in self._threads:
-            self._queue.put(None)
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._abandoned = any(thread.is_alive() for thread in self._threads)
@@ -127,7 +130,11 @@ class Executor:
     def stop(self, grace: float) -> bool:
         """Drain: running jobs get `grace` seconds to end; True when all did."""
         deadline = time.monotonic() + grace
-        return all([self._short.stop(deadline), self._long.stop(deadline)])
+        lanes = (self._short, self._long)
+        for lane in lanes:
+            lane.close()
+        ended = [lane.join(deadline) for lane in lanes]
+        return all(ended)
 
 
 def _incident(job: Job, error: Exception) -> str:

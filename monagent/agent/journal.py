@@ -13,7 +13,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from hashlib import blake2b
@@ -108,7 +107,9 @@ class Journal:
         self._on_broken = on_broken
         self._clock = clock
         self._queue: SimpleQueue[_Entry | _Signal] = SimpleQueue()
-        self._results: deque[_Entry] = deque()
+        self._results: list[_Entry] = []
+        self._results_lock = threading.Lock()
+        self._unmeasured = 0
         self._thread: threading.Thread | None = None
         self._broken = ""
         self._full = False
@@ -157,15 +158,20 @@ class Journal:
             For each command: the job to be done; None when its ticket has brought the same command before; or
             the fault to be answered (`TicketClash`, `Busy`).
         """
-        if self._broken or self._full:
-            return [Busy("the journal is full or cannot be written; try again later")] * len(commands)
+        if self._broken:
+            return [_busy()] * len(commands)
         now = self._clock()
         rows = [_row(command, now) for command in commands]
-        entry = self._submit(
-            lambda db: [_insert(db, row, command) for row, command in zip(rows, commands, strict=True)]
-        )
+        self._unmeasured += sum(len(row[5]) for row in rows)
+
+        def write(db: sqlite3.Connection) -> list[Job | None | Fault]:
+            # A repeat takes no room, and its sender must learn that the command is safe.
+            insert = _find if self._full else _insert
+            return [insert(db, row, command) for row, command in zip(rows, commands, strict=True)]
+
+        entry = self._submit(write)
         if entry.error is not None:
-            return [Busy("the journal is full or cannot be written; try again later")] * len(commands)
+            return [_busy()] * len(commands)
         answers: list[Job | None | Fault] = entry.result
         return answers
 
@@ -183,8 +189,9 @@ class Journal:
             )
             return True
 
-        first = not self._results
-        self._results.append(_Entry(write, patient=True, wait=False))
+        with self._results_lock:
+            self._results.append(_Entry(write, patient=True, wait=False))
+            first = len(self._results) == 1
         if not self._more_coming():
             self._queue.put(_Signal.COMMIT)
         elif first:
@@ -307,7 +314,7 @@ class Journal:
             batch, stopping = self._gather(self._queue.get())
             if batch:
                 self._commit(batch)
-            if time.monotonic() - measured > MEASURE_SECONDS:
+            if time.monotonic() - measured > MEASURE_SECONDS or self._unmeasured > self._limit // 64:
                 self._measure()
                 measured = time.monotonic()
 
@@ -329,8 +336,9 @@ class Journal:
                 item = self._queue.get_nowait()
         except Empty:
             pass
-        while self._results:
-            batch.append(self._results.popleft())
+        with self._results_lock:
+            batch += self._results
+            self._results = []
         return batch, item is _Signal.STOP
 
     def _commit(self, batch: list[_Entry]) -> None:
@@ -377,6 +385,7 @@ class Journal:
             self._on_broken(self._broken)
 
     def _measure(self) -> None:
+        self._unmeasured = 0
         used = self.used()
         full = used >= self._limit
         if full and not self._full:
@@ -390,8 +399,11 @@ class Journal:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._reader_lock:
-            return self._reader.execute(statement, values).fetchall()
+        try:
+            with self._reader_lock:
+                return self._reader.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"{self._path}: cannot be read: {error}") from error
 
     def _one(self, statement: str) -> Any:
         return self._all(statement)[0]
@@ -421,10 +433,19 @@ def _insert(db: sqlite3.Connection, row: tuple[Any, ...], command: Command) -> J
     )
     if cursor.rowcount == 1:
         return Job(cursor.lastrowid or 0, command)
+    return _find(db, row, command)
+
+
+def _find(db: sqlite3.Connection, row: tuple[Any, ...], _command: Command) -> Job | None | Fault:
+    """The answer to a command that is not taken because its ticket is known, or because there is no room."""
     known = db.execute("select fingerprint from command where ticket = ? and remembered", (row[0],)).fetchone()
-    if known[0] == row[3]:
-        return None
-    return TicketClash("this ticket was already used for another command")
+    if known is None:
+        return _busy()
+    return None if known[0] == row[3] else TicketClash("this ticket was already used for another command")
+
+
+def _busy() -> Busy:
+    return Busy("the journal is full or cannot be written; try again later")
 
 
 def _json(value: Any) -> str:

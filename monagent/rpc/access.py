@@ -51,14 +51,22 @@ class Gate:
         self._body_limit = body_limit
         self._pages = frozenset(pages)
 
+    def check_peer(self, peer: str) -> None:
+        """Let a caller pass, by its address.
+
+        Raises:
+            HttpRefusal: 403.
+        """
+        if not self._allow.admits(peer):
+            raise HttpRefusal(HTTPStatus.FORBIDDEN)
+
     def check(self, head: Head, peer: str) -> None:
-        """Let the request pass.
+        """Let a request pass.
 
         Raises:
             HttpRefusal: with the status that docs/protocol.md gives for it.
         """
-        if not self._allow.admits(peer):
-            raise HttpRefusal(HTTPStatus.FORBIDDEN)
+        self.check_peer(peer)
         if head.path in PATHS:
             self._check_call(head)
         elif head.path in self._pages:

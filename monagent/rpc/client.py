@@ -19,6 +19,8 @@ from monagent.protocol import MULTICALL
 from monagent.rpc import marshal, unmarshal
 from monagent.rpc.deadline import Deadline, DeadlineFile
 
+_HEAD_LIMIT = 128 * 1024
+"""Bytes of an answer beside its body: the head, and the marks between chunks."""
 _HEADERS = {"Content-Type": "text/xml", "User-Agent": "monagent", "Accept-Encoding": "identity"}
 
 
@@ -49,6 +51,7 @@ class Client:
             parts.hostname or "",
             parts.port or (443 if secure else 80),
             (tls or ssl.create_default_context()) if secure else None,
+            limits.size + _HEAD_LIMIT,
         )
 
     def call(self, method: str, *params: Value) -> Value:
@@ -95,24 +98,24 @@ class Client:
         return self._connection.sock is None
 
     def _exchange(self, body: bytes) -> bytes:
+        """Send and receive, within one deadline for everything."""
         kept = self._connection.sock is not None
+        self._connection.deadline.arm(self._timeout)
         try:
-            return self._once(body)
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
-            # A kept connection may have been closed since; the receiver knows a repeat by its ticket.
-            if not kept:
-                raise Unavailable(_reason(error)) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise Unavailable(_reason(error)) from error
-        try:
-            return self._once(body)
-        except (OSError, http.client.HTTPException) as error:
+            try:
+                return self._once(body)
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                # A kept connection may have been closed since; the receiver knows a repeat by its ticket.
+                if not kept:
+                    raise
+                return self._once(body)
+        # ValueError: a name or a length that makes no sense.
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unavailable(_reason(error)) from error
 
     def _once(self, body: bytes) -> bytes:
         connection = self._connection
         try:
-            connection.deadline.arm(self._timeout)
             connection.request("POST", self._target, body, _HEADERS)
             response = connection.getresponse()
             return _checked(response, response.read(self._limits.size + 1), self._limits)
@@ -134,9 +137,10 @@ def _checked(response: http.client.HTTPResponse, answer: bytes, limits: unmarsha
 class _Connection(http.client.HTTPConnection):
     """A connection whose every step draws on one deadline."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None, limit: int) -> None:
         super().__init__(host, port)
         self._tls = tls
+        self._limit = limit
         self.deadline = Deadline()
 
     def is_stale(self) -> bool:
@@ -153,15 +157,16 @@ class _Connection(http.client.HTTPConnection):
         if self._tls is not None:
             sock.settimeout(self.deadline.left())
             sock = self._tls.wrap_socket(sock, server_hostname=self.host)
-        self.sock = _Wire(sock, self.deadline)
+        self.sock = _Wire(sock, self.deadline, self._limit)
 
 
 class _Wire:
     """What http.client takes for a socket: it sends, gives a file to read from, and closes."""
 
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket, deadline: Deadline, limit: int) -> None:
         self._sock = sock
         self._deadline = deadline
+        self._limit = limit
 
     def sendall(self, data: bytes) -> None:
         self._sock.settimeout(self._deadline.left())
@@ -171,7 +176,7 @@ class _Wire:
         return self._sock.fileno()
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(DeadlineFile(self._sock, self._deadline))
+        return io.BufferedReader(DeadlineFile(self._sock, self._deadline, self._limit))
 
     def close(self) -> None:
         self._sock.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import socket
+import sys
 import time
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +25,11 @@ class Deadline:
         """Start the clock of an exchange."""
         self._at = time.monotonic() + seconds
 
+    def timeout(self) -> float | None:
+        """What is left, as sockets want to be told."""
+        left = self.left()
+        return None if left == float("inf") else left
+
     def left(self) -> float:
         """Seconds left, more than none.
 
@@ -36,19 +43,26 @@ class Deadline:
 
 
 class DeadlineFile(io.RawIOBase):
-    """A file over a socket; every read may only use what is left of the time. It keeps the socket open until closed."""
+    """A file over a socket; every read may only use what is left of the time, all together only `limit` bytes.
 
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    It keeps the socket open until it is closed itself.
+    """
+
+    def __init__(self, sock: socket.socket, deadline: Deadline, limit: int = sys.maxsize) -> None:
         self._sock = sock
         self._file: Any = sock.makefile("rb", buffering=0)
         self._deadline = deadline
+        self._room = limit
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self._deadline.left())
+        self._sock.settimeout(self._deadline.timeout())
         count: int = self._file.readinto(buffer)
+        self._room -= count
+        if self._room < 0:
+            raise OSError(errno.EMSGSIZE, "more than was allowed")
         return count
 
     def close(self) -> None:
@@ -108,5 +122,5 @@ class RequestReader:
         self.closed = True
 
     def _receive(self) -> bytes:
-        self._sock.settimeout(self.deadline.left())
+        self._sock.settimeout(self.deadline.timeout())
         return self._sock.recv(_CHUNK)

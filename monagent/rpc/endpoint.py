@@ -35,7 +35,7 @@ IDLE_SECONDS = 75
 KEPT_CONNECTIONS = 1000
 BACKLOG = 512
 NEXT_REQUEST_MS = 5
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 0.25
 LINGER_BYTES = 1024 * 1024
 
 
@@ -50,12 +50,15 @@ class _Request(HTTPRequest):
         reader.deadline.arm(REQUEST_SECONDS)
         self.started_request = True
         try:
+            # Before the head is read: whoever is outside the allow-list takes a thread for no longer than this.
+            peer = self.conn.remote_addr or ""
+            self.server.gate.check_peer(peer)
             raw = reader.read_head(HEAD_LIMIT)
             if not raw:
                 return
             head = parse_head(raw)
             self.method = head.method.encode()
-            self.server.gate.check(head, self.conn.remote_addr or "")
+            self.server.gate.check(head, peer)
         except HttpRefusal as refusal:
             self.refuse(refusal)
             return

@@ -15,6 +15,7 @@ from monagent.models import Value
 _HEAD = "<?xml version='1.0' encoding='UTF-8'?>\n"
 _SPECIAL = re.compile("[&<>\r\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _INT32 = range(-(2**31), 2**31)
+_INT64 = range(-(2**63), 2**63)
 
 
 def call(method: str, params: Sequence[Value]) -> bytes:
@@ -68,7 +69,11 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 
 
 def _integer(number: int) -> str:
-    return f"<int>{number}</int>" if number in _INT32 else f"<i8>{number}</i8>"
+    if number in _INT32:
+        return f"<int>{number}</int>"
+    if number not in _INT64:
+        raise OverflowError("XML-RPC cannot carry an integer of more than 64 bits")
+    return f"<i8>{number}</i8>"
 
 
 def _double(number: float) -> str:
@@ -78,7 +83,9 @@ def _double(number: float) -> str:
 
 
 def _date_time(when: datetime) -> str:
-    return when.astimezone(UTC).strftime("<dateTime.iso8601>%Y%m%dT%H:%M:%S</dateTime.iso8601>")
+    utc = when.astimezone(UTC)
+    # strftime drops the leading zeros of early years.
+    return f"<dateTime.iso8601>{utc.year:04}{utc:%m%dT%H:%M:%S}</dateTime.iso8601>"
 
 
 def _array(items: Sequence[Value]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from monagent.errors import ConfigError, Problem
 
@@ -22,7 +23,7 @@ def client_context(
     Raises:
         ConfigError: a file cannot be read, or key and certificate do not belong together.
     """
-    if not url.startswith("https:"):
+    if urlsplit(url).scheme != "https":
         return None
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2

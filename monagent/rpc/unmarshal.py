@@ -187,13 +187,12 @@ def _value(node: _Node, depth: int) -> Value:
         return "".join(text)
     if len(children) != 1 or "".join(text).strip():
         raise InvalidRequest("a value must hold one type")
-    if depth < 0:
-        raise InvalidRequest("over a limit: too many or too deeply nested values")
     typed: _Node = children[0]
-    if typed[0] == "array":
-        return _array(typed, depth - 1)
-    if typed[0] == "struct":
-        return _struct(typed, depth - 1)
+    container = _CONTAINERS.get(typed[0])
+    if container is not None:
+        if depth <= 0:
+            raise InvalidRequest("over a limit: too many or too deeply nested values")
+        return container(typed, depth - 1)
     read = _SCALARS.get(typed[0])
     if read is None:
         raise InvalidRequest("unknown value type")
@@ -264,6 +263,8 @@ def _nil(text: str) -> None:
     if text:
         raise InvalidRequest("nil must be empty")
 
+
+_CONTAINERS: dict[str, Callable[[_Node, int], Value]] = {"array": _array, "struct": _struct}
 
 _SCALARS: dict[str, Callable[[str], Value]] = {
     "string": str,
