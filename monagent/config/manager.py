@@ -17,11 +17,22 @@ from typing import Any
 
 from configupdater import ConfigUpdater
 from configupdater.block import AssignMultilineValueError
+from configupdater.parser import Parser as ConfigUpdaterParser
 
 from monagent.config.interpolation import PercentInterpolation, escape
 from monagent.errors import ConfigError, Problem
 
 _COMMENT = re.compile(r"\s+;.*$")
+
+
+class _Updater(ConfigUpdater):
+    """Reads section headers as configparser does here: what follows `] ;` is a comment, whatever it holds."""
+
+    class _Parser(ConfigUpdaterParser):
+        SECTCRE = re.compile(r"\[(?P<header>(?:(?!\s;).)+)\](?P<raw_comment>.*)")
+
+    def _parser(self, **arguments: Any) -> ConfigUpdaterParser:
+        return self._Parser(**{**self._parser_opts, **arguments})
 
 
 class ConfigManager:
@@ -42,7 +53,7 @@ class ConfigManager:
         """
         self.__dict__["_path"] = Path(path)
         try:
-            text = "" if missing_ok and not self._path.exists() else self._path.read_text("utf-8")
+            text = "" if missing_ok and not self._path.exists() else self._path.read_text("utf-8-sig")
         except OSError as error:
             raise ConfigError([self._problem(None, f"cannot be read: {error.strerror}")]) from error
         except UnicodeDecodeError as error:
@@ -112,6 +123,9 @@ class ConfigManager:
         Raises:
             ValueError: an INI file cannot hold that value on one line.
         """
+        refused = ValueError(f"[{section}] {option} cannot hold {str(value)!r}")
+        if "\r" in f"{section}{option}{value}":  # read back from the file it would be the end of a line
+            raise refused
         before = str(self._updater)
         try:
             self._write(section, option, escape(str(value)))
@@ -121,7 +135,7 @@ class ConfigManager:
             kept = False
         if not kept:
             self._load(before)
-            raise ValueError(f"[{section}] {option} cannot hold {str(value)!r}")
+            raise refused
 
     def save_config(self) -> None:
         """Write the file: beside it first, then in its place, so that a crash leaves the old one or the new one.
@@ -148,7 +162,7 @@ class ConfigManager:
 
     def _load(self, text: str) -> None:
         parser = configparser.ConfigParser(interpolation=PercentInterpolation(), inline_comment_prefixes=(";",))
-        updater = ConfigUpdater()
+        updater = _Updater()
         try:
             parser.read_string(text)
             updater.read_string(text)

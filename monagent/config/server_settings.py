@@ -20,7 +20,9 @@ class ServerSection:
 
     host: str = option(values.text, "127.0.0.1", "address to listen on")
     port: int = option(values.count(0, 65535), "8081", "port to listen on; 0 takes a free one")
-    url: str = option(values.text, "", "the URL that agents reach this server by; empty: made of host and port")
+    url: str | None = option(
+        values.or_none(values.url), "", "the URL that agents reach this server by; empty: made of host and port"
+    )
 
 
 @dataclass(frozen=True)

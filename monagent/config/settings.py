@@ -193,7 +193,10 @@ def settings_from(manager: ConfigManager) -> Settings:
         prefix: {name: collector.read(prefix + name, cls) for name in names[prefix]}
         for prefix, cls in NAMED_SECTIONS.items()
     }
-    settings = Settings(
+    _check_together(plain, named["sensor:"], collector)
+    if collector.problems:
+        raise ConfigError(sorted(collector.problems, key=lambda problem: problem.line or 0))
+    return Settings(
         file=manager.path.absolute(),
         sensors=named["sensor:"],
         backups=named["backup:"],
@@ -201,41 +204,40 @@ def settings_from(manager: ConfigManager) -> Settings:
         alerts=named["alert:"],
         **plain,
     )
-    if not collector.problems:
-        _check_together(settings, collector)
-    if collector.problems:
-        raise ConfigError(sorted(collector.problems, key=lambda problem: problem.line or 0))
-    return settings
 
 
-def _check_together(settings: Settings, collector: Collector) -> None:
-    """What no option can know alone."""
-    security, sensor = settings.security, settings.sensor
-    for name in settings.sensors:
+def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSection | None], found: Collector) -> None:
+    """What no option can know alone. A section with a problem of its own is None and left out."""
+    sensor: SensorSection | None = plain["sensor"]
+    security: SecuritySection | None = plain["security"]
+    agent: AgentSection | None = plain["agent"]
+    for name in sensors:
         if not is_sensor_name(name):
-            collector.complain(f"sensor:{name}", "", "is not a sensor's name (letters, digits, _ - . and at most 64)")
-    if not security.insecure and not _is_loopback(settings.agent.host):
-        collector.complain(
+            found.complain(f"sensor:{name}", "", "is not a sensor's name (letters, digits, _ - . and at most 64)")
+    if sensor and ("/" in sensor.executable or not sensor.executable):
+        found.complain("sensor", "executable", "must be a file name without a slash (example: check)")
+    if agent and security and not security.insecure and not _is_loopback(agent.host):
+        found.complain(
             "agent",
             "host",
-            f'"{settings.agent.host}" is reachable by others, and this version does not serve TLS yet: '
+            f'"{agent.host}" is reachable by others, and this version does not serve TLS yet: '
             "listen on loopback, or set [security] insecure = yes where the network itself is protected",
         )
-    if "/" in sensor.executable or not sensor.executable:
-        collector.complain("sensor", "executable", "must be a file name without a slash (example: check)")
-    for section, name in _promised_later(settings):
+    for section, name in _promised_later(sensor, security, sensors):
         # Ignoring it would leave a host less safe than its file says.
-        collector.complain(section, name, "is not supported by this version; leave it out")
+        found.complain(section, name, "is not supported by this version; leave it out")
 
 
-def _promised_later(settings: Settings) -> list[tuple[str, str]]:
+def _promised_later(
+    sensor: SensorSection | None, security: SecuritySection | None, sensors: Mapping[str, OneSensorSection | None]
+) -> list[tuple[str, str]]:
     """Options that are set, and that this version knows but cannot honour."""
-    security = settings.security
-    found = [("security", name) for name in ("certificate", "key", "client_ca", "peers") if getattr(security, name)]
-    if settings.sensor.public_key:
-        found.append(("sensor", "public_key"))
-    found += [(f"sensor:{name}", "format") for name, one in settings.sensors.items() if one.format != "number"]
-    return found
+    names = ("certificate", "key", "client_ca", "peers")
+    later = [("security", name) for name in names if security and getattr(security, name)]
+    if sensor and sensor.public_key:
+        later.append(("sensor", "public_key"))
+    later += [(f"sensor:{name}", "format") for name, one in sensors.items() if one and one.format != "number"]
+    return later
 
 
 def _is_loopback(host: str) -> bool:

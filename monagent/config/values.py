@@ -129,10 +129,16 @@ def networks(value: str, _base: Path) -> tuple[IPv4Network | IPv6Network, ...]:
     found = []
     for word in value.replace(",", " ").split():
         try:
-            found.append(ip_network(word))
+            found.append(_unmapped(ip_network(word)))
         except ValueError:
             raise ValueError(f'"{word}" is not a network (example: {_network_example(word)})') from None
     return tuple(found)
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Callers are judged by their IPv4 address even when they come as ::ffff:192.0.2.1."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return IPv4Network((mapped, network.prefixlen - 96)) if mapped and network.prefixlen >= 96 else network
 
 
 def _network_example(word: str) -> str:

@@ -75,7 +75,7 @@ class _Request(HTTPRequest):
         self.response_protocol = "HTTP/1.1"
         self.head = head
         self.close_connection = not head.keep_alive
-        if head.headers.get("expect") and head.length:
+        if head.headers.get("expect") and head.length and head.version == (1, 1):
             self.conn.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def respond(self) -> None:
@@ -121,7 +121,8 @@ class _Request(HTTPRequest):
     def write(self, chunk: bytes) -> None:
         """Send head and body in one segment where there is a body."""
         head, self.pending_head = self.pending_head, b""
-        self.conn.socket.settimeout(self.conn.rfile.deadline.left())
+        # A time of its own: work that took long must not cost its answer.
+        self.conn.socket.settimeout(REQUEST_SECONDS)
         self.conn.socket.sendall(head + chunk)
 
     def ensure_headers_sent(self) -> None:

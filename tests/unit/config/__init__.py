@@ -1,0 +1,1 @@
+"""INI files and the settings made of them."""

@@ -1,0 +1,318 @@
+"""client.cfg as frozen, validated records."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monagent.config.manager import ConfigManager
+from monagent.config.settings import NAMED_SECTIONS, PLAIN_SECTIONS, Settings, load, settings_from
+from monagent.config.table import options_of
+from monagent.errors import ConfigError
+
+from .conftest import Write
+
+URL = "http://monitor.example.org:8081/xmlrpc/"
+MINIMAL = f"[monitor]\nurl = {URL}\n"
+EVERYTHING = (
+    f"{MINIMAL}[sensor:disk]\n[backup:home]\nsource = /home\ntarget = /backup/home\n[mail:morning]\n[alert:full]\n"
+)
+
+
+def told(path: Path) -> list[str]:
+    """The problems that the file has, each without its directory."""
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return [str(problem).removeprefix(f"{path.parent}/") for problem in caught.value.problems]
+
+
+def section_of(settings: Settings, name: str) -> Any:
+    """The record of a section of `EVERYTHING`."""
+    groups = {
+        "sensor": settings.sensors,
+        "backup": settings.backups,
+        "mail": settings.reports,
+        "alert": settings.alerts,
+    }
+    prefix, colon, rest = name.partition(":")
+    return groups[prefix][rest] if colon else getattr(settings, name)
+
+
+BASE = Path("@")
+"""Stands for the file's directory."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "sensor": {
+        "executable": "check", "help": "options", "path": BASE / "sensors", "backup": BASE / "sensors_backup", "keep_backups": 5,
+        "timeout": 30.0, "output_limit": 65536, "user": "", "public_key": "",
+    },
+    "sensor:disk": {"command": (), "format": "number", "overlap": False, "timeout": None, "output_limit": None, "user": None},
+    "monitor": {"timeout": 30.0, "name": "", "probation": 600.0, "certificate": None, "key": None, "ca": None, "url": URL},
+    "agent": {"host": "127.0.0.1", "port": 8080, "state": BASE / "var", "workers": 8, "journal_limit": 256 * 1024**2},
+    "security": {
+        "allow": (ip_network("127.0.0.0/8"), ip_network("::1/128")), "certificate": None, "key": None, "client_ca": None, "peers": (),
+        "insecure": False, "direct_listing": True,
+    },
+    "backup:home": {
+        "source": Path("/home"), "target": Path("/backup/home"), "exclude": (), "compare": "content", "delete": False,
+        "max_delete": "10%", "max_shrink": "30%", "max_age": 26 * 3600.0, "reflink": False, "mail": "",
+    },
+    "mail": {"host": "localhost", "port": 25, "security": "none", "user": "", "password_file": None, "sender": ""},
+    "mail:morning": {"to": (), "subject": "", "template": "report"},
+    "alert:full": {"sensor": "", "arguments": "", "warning": "", "critical": "", "for_": 1, "after": 1800.0, "mail": ""},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+def test_every_option_has_its_documented_default(write: Write, section: str) -> None:
+    """All of them, and no option besides."""
+    path = write(EVERYTHING)
+    record = section_of(load(path), section)
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    expected = {
+        name: path.parent / value.relative_to(BASE) if isinstance(value, Path) and value.is_relative_to(BASE) else value
+        for name, value in DEFAULTS[section].items()
+    }
+
+    assert values == expected
+
+
+def test_only_the_servers_url_must_be_given(write: Write) -> None:
+    """A file of two lines is enough."""
+    settings = load(write(MINIMAL))
+
+    assert settings.monitor.url == URL
+    assert (settings.sensors, settings.backups, settings.reports, settings.alerts) == ({}, {}, {}, {})
+
+
+@pytest.mark.parametrize("text", ["", "[sensor]\n", "[monitor]\n", "[monitor]\nurl =\n"])
+def test_without_the_servers_url_nothing_goes(write: Write, text: str) -> None:
+    """The problem says what is missing and how it looks."""
+    (problem,) = told(write(text))
+
+    assert "[monitor] url: " in problem
+    assert "http://monitor.example.org:8081/xmlrpc/" in problem
+
+
+def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
+    """The agent's file must be there."""
+    assert told(tmp_path / "client.cfg") == ["client.cfg []: cannot be read: No such file or directory"]
+
+
+def test_the_host_name_is_the_systems_unless_given(write: Write) -> None:
+    """What the server knows this host by."""
+    assert load(write(MINIMAL)).host_name == socket.gethostname()
+    assert load(write(f"{MINIMAL}name = web1\n")).host_name == "web1"
+
+
+def test_relative_paths_start_at_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the agent is started."""
+    path = write(f"""
+        [sensor]
+        path = a
+        backup = /b
+        [monitor]
+        url = {URL}
+        ca = ca.pem
+        [agent]
+        state = ../var
+        [sensor:x]
+        command = plugins/check -a b/c
+        [backup:j]
+        source = src
+        target = /dst
+        [mail]
+        password_file = secret
+    """)
+    monkeypatch.chdir("/")
+    settings, base = load(path), path.parent
+
+    assert (settings.sensor.path, settings.sensor.backup) == (base / "a", Path("/b"))
+    assert (settings.monitor.ca, settings.agent.state) == (base / "ca.pem", base / "../var")
+    assert settings.sensors["x"].command == (str(base / "plugins/check"), "-a", "b/c")
+    assert (settings.backups["j"].source, settings.backups["j"].target) == (base / "src", Path("/dst"))
+    assert settings.mail.password_file == base / "secret"
+    assert settings.file == path
+
+
+def test_a_file_named_relatively_is_absolute_in_the_settings(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon may leave the directory later."""
+    path = write(MINIMAL)
+    monkeypatch.chdir(path.parent)
+    settings = load(path.name)
+
+    assert settings.file == path
+    assert settings.sensor.path == path.parent / "sensors"
+
+
+def test_references_work_everywhere(write: Write) -> None:
+    """Within a section and from the defaults."""
+    settings = load(
+        write(f"[DEFAULT]\nroot = /srv\n{MINIMAL}[sensor]\npath = %(root)s/sensors\nbackup = %(path)s.old\n")
+    )
+
+    assert (settings.sensor.path, settings.sensor.backup) == (Path("/srv/sensors"), Path("/srv/sensors.old"))
+
+
+def test_records_are_frozen(write: Write) -> None:
+    """What was validated stays as it is."""
+    settings = load(write(MINIMAL))
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.agent.port = 1  # type: ignore[misc]
+
+
+def test_an_opened_file_can_be_validated(write: Write) -> None:
+    """With changes that were not saved yet."""
+    manager = ConfigManager(write(MINIMAL))
+    manager.agent.port = 9
+
+    assert settings_from(manager).agent.port == 9
+
+
+def test_all_problems_are_told_together_in_the_order_of_the_file(write: Write) -> None:
+    """One run of check-config is enough."""
+    path = write("""
+        [sensr]
+        path = x
+        [sensor]
+        timeout = soon
+        pth = x
+        [monitor]
+        url = ftp://a
+        [agent]
+        port = 70000
+        exclude = %(nowhere)s
+        host = %(nobody)s
+        [backup:j]
+        source = a
+        delete = perhaps
+        [sensor:x]
+        command = 'a
+        [zzz]
+        """)
+
+    assert told(path) == [
+        "client.cfg:1 [sensr]: unknown section; did you mean sensor?",
+        'client.cfg:4 [sensor] timeout: "soon" is not a duration (examples: 30, 1.5s, 10m, 26h, 7d)',
+        "client.cfg:5 [sensor] pth: unknown option; did you mean path?",
+        'client.cfg:7 [monitor] url: "ftp://a" is not an http or https URL (example: http://monitor.example.org:8081/xmlrpc/)',
+        'client.cfg:9 [agent] port: "70000" is not a whole number from 0 to 65535',
+        "client.cfg:10 [agent] exclude: unknown option (known: host, port, state, workers, journal_limit)",
+        "client.cfg:11 [agent] host: refers to %(nobody)s, which is neither in this section nor in [DEFAULT]",
+        "client.cfg:12 [backup:j] target: must be given: where its copy lives",
+        'client.cfg:14 [backup:j] delete: "perhaps" is neither yes nor no',
+        "client.cfg:16 [sensor:x] command: has an unbalanced quote",
+        "client.cfg:17 [zzz]: unknown section (known: sensor, monitor, agent, security, mail, sensor:NAME, backup:NAME, mail:NAME, alert:NAME)",
+    ]
+
+
+def test_what_no_option_can_know_alone_is_told_with_the_rest(write: Write) -> None:
+    """A bad value elsewhere does not hide it until the next run."""
+    path = write(f"{MINIMAL}timeout = soon\n[sensor]\nexecutable = a/b\n[sensor:-x]\n[agent]\nhost = 0.0.0.0\n")
+
+    assert [problem.partition(":")[2].split(":", 1)[0] for problem in told(path)] == [
+        "3 [monitor] timeout", "5 [sensor] executable", "6 [sensor", "8 [agent] host",
+    ]  # fmt: skip
+
+
+BAD: dict[str, dict[str, list[str]]] = {
+    "sensor": {
+        "executable": ["", "a/b", "../check"], "path": [""], "backup": [""], "keep_backups": ["-1", "1001", "few"],
+        "timeout": ["0", "soon"], "output_limit": ["0", "-1", "much"], "public_key": ["x"],
+    },
+    "sensor:disk": {
+        "command": ["check", "'/a"], "format": ["xml", "nagios"], "overlap": ["maybe", ""], "timeout": ["0", "x"], "output_limit": ["0", "x"],
+    },
+    "monitor": {"url": ["", "a", "ftp://a", "http://u:p@a/", "http://a:0/"], "timeout": ["0", ""], "probation": ["0", "never"]},
+    "agent": {
+        "host": ["0.0.0.0", "::", "192.0.2.1", "web1", ""], "port": ["-1", "65536", "http", ""], "state": [""],
+        "workers": ["0", "257", "many", ""], "journal_limit": ["0", "5X", ""],
+    },
+    "security": {
+        "allow": ["all", "10.0.0.1/8", "10.0.0.0/33"], "insecure": ["maybe"], "direct_listing": ["", "never"],
+        "certificate": ["a"], "key": ["a"], "client_ca": ["a"], "peers": ["a"],
+    },
+    "backup:home": {
+        "source": [""], "target": [""], "compare": ["hash", ""], "delete": ["all"], "max_delete": ["x", "101%", "-1"],
+        "max_shrink": ["", "200%"], "max_age": ["0", "old"], "reflink": ["auto"],
+    },
+    "mail": {"port": ["0", "65536", "smtp"], "security": ["ssl", ""]},
+    "alert:full": {"for": ["0", "1001", "long"], "after": ["0", "late"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "value"),
+    [(section, option, value) for section, options in BAD.items() for option, bad in options.items() for value in bad],
+)
+def test_every_options_bad_value_is_told_at_its_line(write: Write, section: str, option: str, value: str) -> None:
+    """One problem, at the line of the option."""
+    path = write(EVERYTHING)
+    manager = ConfigManager(path)
+    manager.set(section, option, value)
+    manager.save_config()
+    (problem,) = told(path)
+
+    assert problem.startswith(f"client.cfg:{ConfigManager(path).line(section, option)} [{section}] {option}: ")
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+def test_every_sections_unknown_option_gets_a_hint(write: Write, section: str) -> None:
+    """The nearest of the options of that section."""
+    prefix = section.partition(":")[0] + ":"
+    cls = NAMED_SECTIONS[prefix] if ":" in section else PLAIN_SECTIONS[section]
+    known = next(iter(options_of(cls).values())).name
+    path = write(EVERYTHING)
+    manager = ConfigManager(path)
+    manager.set(section, f"{known}x", "1")
+    manager.save_config()
+
+    assert [problem.partition("]")[2] for problem in told(path)] == [
+        f" {known}x: unknown option; did you mean {known}?"
+    ]
+
+
+@pytest.mark.parametrize("name", ["-x", ".x", "a b", "a/b", "é", "x" * 65, " x"])
+def test_a_sensors_section_needs_a_sensors_name(write: Write, name: str) -> None:
+    """What can be a directory below sensors/, and nothing else."""
+    (problem,) = told(write(f"{MINIMAL}[sensor:{name}]\n"))
+
+    assert problem.startswith(f"client.cfg:3 [sensor:{name}]: is not a sensor's name")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_no_consent(write: Write, host: str) -> None:
+    """Nobody else can reach it."""
+    assert load(write(f"{MINIMAL}[agent]\nhost = {host}\n")).agent.host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "web1"])
+def test_listening_beyond_loopback_needs_consent(write: Write, host: str) -> None:
+    """Without TLS it must be asked for."""
+    path = write(f"{MINIMAL}[agent]\nhost = {host}\n")
+    (problem,) = told(path)
+
+    assert "insecure = yes" in problem
+    assert load(write(f"{MINIMAL}[agent]\nhost = {host}\n[security]\ninsecure = yes\n")).agent.host == host
+
+
+def test_a_sensors_own_limits_are_read(write: Write) -> None:
+    """What stands in its section, and only that."""
+    one = load(
+        write(f"{MINIMAL}[sensor:disk]\ntimeout = 5m\noutput_limit = 1K\nuser = nobody\noverlap = yes\n")
+    ).sensors["disk"]
+
+    assert (one.timeout, one.output_limit, one.user, one.overlap) == (300.0, 1024, "nobody", True)
+
+
+def test_patterns_stand_one_a_line(write: Write) -> None:
+    """With comments after them."""
+    path = write(f"{MINIMAL}[backup:j]\nsource = a\ntarget = b\nexclude =\n  *.tmp ; temporary\n  my docs/\n  !keep\n")
+
+    assert load(path).backups["j"].exclude == ("*.tmp", "my docs/", "!keep")
