@@ -94,7 +94,7 @@ class Dispatcher:
             raise BadArguments("system.multicall takes one array of structs of methodName and params")
         if len(params[0]) > CALL_LIMIT:
             raise InvalidRequest(f"over a limit: at most {CALL_LIMIT} calls in one system.multicall")
-        answers = self._settle_all([self._begin_entry(entry, peer) for entry in params[0]])
+        answers = map(_writable, self._settle_all([self._begin_entry(entry, peer) for entry in params[0]]))
         return [marshal.fault_struct(answer) if isinstance(answer, Fault) else [answer] for answer in answers]
 
     def _begin_entry(self, entry: Value, peer: str) -> Value | Deferred | Fault:
@@ -169,6 +169,16 @@ def _entry(entry: Value) -> tuple[str, list[Value]]:
     if name == MULTICALL:
         _refuse_nesting()
     return name, params
+
+
+def _writable(answer: Value | Fault) -> Value | Fault:
+    """The answer, or an incident in its place when XML-RPC cannot carry it: the others must still arrive."""
+    if not isinstance(answer, str | Fault):
+        try:
+            marshal.value(answer)
+        except (TypeError, OverflowError) as error:
+            return _incident(error)
+    return answer
 
 
 def _refuse_nesting() -> Value:

@@ -308,3 +308,19 @@ def _refuse(_params: list[Value], _peer: str) -> Value:
 def test_random_bytes_get_an_answer(data: bytes) -> None:
     """Whatever comes in, a well-formed fault goes out."""
     assert Bench().fault_of(data).code in (-32700, -32600)
+
+
+def test_an_answer_that_cannot_be_written_does_not_take_the_others_with_it() -> None:
+    """One method's bug is one fault in the answers of a multicall."""
+    methods = [
+        Method("good", lambda _params, _peer: "OK", "", ()),
+        Method("bad", lambda _params, _peer: float("nan"), "", ()),
+    ]
+    dispatcher = Dispatcher(methods, list, {})
+    entries: list[Value] = [{"methodName": name, "params": []} for name in ("good", "bad", "good")]
+    answers = unmarshal.response(dispatcher.answer(marshal.call("system.multicall", [entries]), "127.0.0.1"))
+
+    assert isinstance(answers, list)
+    assert [answers[0], answers[2]] == [["OK"], ["OK"]]
+    assert isinstance(answers[1], dict)
+    assert answers[1]["faultCode"] == -32603
