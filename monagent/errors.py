@@ -13,6 +13,7 @@ MonagentError
 ├── HttpRefusal             what gets a plain HTTP error instead of an XML-RPC answer
 ├── Unavailable             the other side cannot be reached or does not speak XML-RPC (try again later)
 ├── JournalError            the journal cannot be written
+├── StoreError              the server's database cannot be used
 └── AlreadyRunning          another process holds the state directory
 """
 
@@ -136,6 +137,13 @@ class JournalError(MonagentError):
     """The journal could not be opened or written; nothing was acknowledged."""
 
     exit_code = 74
+
+
+class StoreError(MonagentError):
+    """The server's database could not be opened or used; nothing was taken."""
+
+    exit_code = 74
+    retryable = True
 
 
 class AlreadyRunning(MonagentError):

@@ -220,15 +220,15 @@ class Journal:
 
     def delivered(self, results: Iterable[Result], *, remember: bool) -> None:
         """The server has taken these. With `remember` their tickets stay known."""
-        self._settle([(result.id, "delivered", remember, None) for result in results])
+        self._settle(results, "delivered", remember=remember)
 
     def closed(self, results: Iterable[Result]) -> None:
         """These are of a kind that this server does not take: done with, kept as history."""
-        self._settle([(result.id, "closed", False, None) for result in results])
+        self._settle(results, "closed", remember=False)
 
     def rejected(self, result: Result, refusal: str, *, remember: bool) -> None:
         """The server has refused this one for good: set aside, kept and counted."""
-        self._settle([(result.id, "rejected", remember, refusal)])
+        self._settle([result], "rejected", remember=remember, refusal=refusal)
 
     def postpone(self, result: Result, until: float, refusal: str) -> None:
         """The server has refused this one; it is tried again at `until`."""
@@ -240,12 +240,13 @@ class Journal:
             patient=True,
         )
 
-    def _settle(self, rows: list[tuple[int, str, bool, str | None]]) -> None:
-        now = self._clock()
-        values = [(state, remember, refusal, now, row_id) for row_id, state, remember, refusal in rows]
+    def _settle(self, results: Iterable[Result], state: str, *, remember: bool, refusal: str | None = None) -> None:
+        """Close results in one statement: in every step of one, the other threads may cut in."""
+        values = (state, remember, refusal, self._clock(), _json([result.id for result in results]))
         self._submit(
-            lambda db: db.executemany(
-                "update command set state = ?, remembered = remembered and ?, refusal = ?, closed = ? where id = ?",
+            lambda db: db.execute(
+                "update command set state = ?, remembered = remembered and ?, refusal = ?, closed = ?"
+                " where id in (select value from json_each(?))",
                 values,
             ),
             patient=True,

@@ -108,11 +108,12 @@ class Relay:
     def _turn(self) -> None:
         """Deliver one batch, or wait for something to do."""
         self._woken.clear()
-        results = self._journal.due(BATCH)
+        gather = self._more_coming()
+        results = self._journal.due(1 if gather else BATCH)
         if not results:
             self._sleep()
             return
-        if len(results) < BATCH and self._more_coming():
+        if gather:
             self._stopping.wait(GATHER_SECONDS)
             results = self._journal.due(BATCH)
         try:

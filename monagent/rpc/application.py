@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
 
 import cherrypy
 from cherrypy import _cptree as cptree
 
+from monagent.errors import HttpRefusal
 from monagent.protocol import PATHS
 
 Answer = Callable[[bytes, str], bytes]
@@ -31,15 +33,22 @@ def _xmlrpc(answer: Answer) -> Callable[..., Iterable[bytes]]:
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         size = int(environ["CONTENT_LENGTH"])
         body = environ["wsgi.input"].read(size)
-        if len(body) < size:
-            start_response("400 Bad Request", [("Content-Length", "0")])
+        try:
+            reply = answer(_whole(body, size), environ["REMOTE_ADDR"])
+        except HttpRefusal as refusal:
+            start_response(str(refusal), [("Content-Length", "0")])
             return []
-        reply = answer(body, environ["REMOTE_ADDR"])
         headers = [("Content-Type", "text/xml; charset=utf-8"), ("Content-Length", str(len(reply)))]
         start_response("200 OK", headers)
         return [reply]
 
     return respond
+
+
+def _whole(body: bytes, size: int) -> bytes:
+    if len(body) < size:
+        raise HttpRefusal(HTTPStatus.BAD_REQUEST)
+    return body
 
 
 def _silence(app: Any) -> None:

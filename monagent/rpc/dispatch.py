@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from monagent.errors import BadArguments, Fault, InternalFault, InvalidRequest, UnknownMethod
+from monagent.errors import BadArguments, Fault, HttpRefusal, InternalFault, InvalidRequest, UnknownMethod
 from monagent.models import Value
 from monagent.protocol import GET_CAPABILITIES, MULTICALL
 from monagent.rpc import marshal, unmarshal
@@ -59,7 +59,11 @@ class Dispatcher:
         self._methods = {method.name: method for method in (*methods, *self._introspection())}
 
     def answer(self, body: bytes, peer: str) -> bytes:
-        """Answer one call from `peer` (an address). Never raises: what goes wrong is a fault in the answer."""
+        """Answer one call from `peer` (an address). What goes wrong is a fault in the answer.
+
+        Raises:
+            HttpRefusal: the methods want the call to be tried again later, as if nobody had been there.
+        """
         try:
             name, params = unmarshal.call(body, self._limits)
             if name == MULTICALL:
@@ -68,6 +72,8 @@ class Dispatcher:
         except Fault as fault:
             log.info("call refused peer=%s code=%d reason=%s", peer, fault.code, fault.message)
             return marshal.fault(fault)
+        except HttpRefusal:
+            raise
         except Exception as error:  # noqa: BLE001 - the top of a request: whatever happened below must not kill the thread
             return marshal.fault(_incident(error))
 

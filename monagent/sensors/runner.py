@@ -118,13 +118,13 @@ class _Output:
         if self.reader >= 0:
             os.close(self.reader)
 
-    def read(self) -> bool:
-        """Take what is there, once poll() has said that this does not block; False at the end of the stream."""
+    def read(self) -> int:
+        """Take what is there, once poll() has said that this does not block; how many bytes, 0 at the stream's end."""
         data = os.read(self.reader, _CHUNK)
         room = self.limit - len(self.kept)
         self.overflowed = self.overflowed or len(data) > room
         self.kept += data[:room]
-        return bool(data)
+        return len(data)
 
 
 def _follow(pid: int, outputs: tuple[_Output, ...], deadline: float) -> bool:
@@ -165,9 +165,9 @@ def _drain(readers: dict[int, _Output], poller: select.poll) -> None:
     """Take what a program that has ended left in its pipes; a grandchild may go on writing, so only so often."""
     for _ in range(_PIPE_MAX // _CHUNK):
         ready = [fd for fd, event in poller.poll(0) if event & select.POLLIN and fd in readers]
-        if not ready:
+        # Less than was asked for was all that the program had left.
+        if not sum(readers[fd].read() == _CHUNK for fd in ready):
             return
-        _read(readers, ready, poller)
 
 
 def _could_not_start(program: str, error: Exception) -> tuple[int, str]:

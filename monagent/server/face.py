@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from http import HTTPStatus
 
-from monagent.errors import BadArguments, Fault
+from sqlalchemy.exc import DBAPIError
+
+from monagent.errors import BadArguments, Fault, HttpRefusal
 from monagent.models import Value
 from monagent.protocol import (
     HEALTHCHECK,
@@ -65,10 +68,19 @@ class Face:
         ]
 
     def settle(self, deliveries: list[Delivery]) -> Sequence[Value | Fault]:
-        """Judge the results of one request, keep the good ones in one commit, answer each."""
-        found = self._store.tickets([delivery.ticket for delivery in deliveries])
-        verdicts = judge(deliveries, found, is_from)
-        self._store.redeem([verdict for verdict in verdicts if isinstance(verdict, tuple)])
+        """Judge the results of one request, keep the good ones in one commit, answer each.
+
+        Raises:
+            HttpRefusal: 503 when the database cannot be used now. A fault would be an answer, and the agents would give
+                their results up; so they keep them.
+        """
+        try:
+            found = self._store.tickets([delivery.ticket for delivery in deliveries])
+            verdicts = judge(deliveries, found, is_from)
+            self._store.redeem([verdict for verdict in verdicts if isinstance(verdict, tuple)])
+        except DBAPIError as error:
+            log.error("results refused, the database cannot be used: %s", error.orig)  # noqa: TRY400 - a state, not a bug
+            raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE) from error
         return [OK if isinstance(verdict, tuple) else verdict for verdict in verdicts]
 
     def _monitor_url(self, params: list[Value], _peer: str) -> Value:

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
-from monagent.errors import BadArguments
+from monagent.errors import BadArguments, ConfigError, Problem, StoreError
 from monagent.protocol import SUBMIT_READING
 from monagent.server import schema
 from monagent.server.records import Delivery, Host, IssuedTicket, StoredReading
 
 
 def open_engine(url: str) -> Engine:
-    """Connect, and make the tables that are missing."""
-    engine = create_engine(url)
+    """Connect, and make the tables that are missing.
+
+    Raises:
+        ConfigError: nothing here can speak to such a database.
+        StoreError: the database cannot be used.
+    """
+    try:
+        engine = create_engine(url)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ConfigError([Problem("server.cfg", None, "database", "url", f"cannot be used: {error}")]) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_immediate)
-    schema.metadata.create_all(engine)
+    try:
+        schema.metadata.create_all(engine)
+    except DBAPIError as error:
+        shown = engine.url.render_as_string(hide_password=True)
+        raise StoreError(f"the database {shown} cannot be used: {error.orig}") from error
     return engine
 
 
@@ -165,12 +178,24 @@ def _close(db: Connection, ticket: IssuedTicket, delivery: Delivery) -> bool:
 def _keep(db: Connection, ticket: IssuedTicket, delivery: Delivery) -> None:
     content = delivery.content
     if ticket.method != SUBMIT_READING:
-        db.execute(insert(schema.outcome).values(ticket_id=ticket.id, content=content, finished=delivery.finished))
+        plain = _plain(content)
+        db.execute(insert(schema.outcome).values(ticket_id=ticket.id, content=plain, finished=delivery.finished))
         return
     sensor, arguments = ticket.arguments
     values = {name: content.get(name) for name in ("ret_code", "data", "error", "stderr", "duration")}
     owner = {"ticket_id": ticket.id, "host_id": ticket.host_id, "sensor": sensor, "arguments": arguments}
     db.execute(insert(schema.reading).values({**values, **owner, "finished": delivery.finished}))
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it: times as ISO 8601, bytes as base64."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+    return b64encode(value).decode("ascii") if isinstance(value, bytes) else value
 
 
 def _labelled(statement: Any) -> Any:
