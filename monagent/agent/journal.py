@@ -1,12 +1,13 @@
 """Keep every acknowledged command on disk, with its result, until the server has taken it.
 
 One SQLite file in WAL mode with synchronous=FULL: what was committed survives kill -9 and power loss. One thread
-writes. It takes whatever waits, commits once and then releases everybody who waited, so that a disk that manages
-500 syncs a second carries thousands of commands. Readers use connections of their own.
+writes (`writer.py`), so that a disk that manages 500 syncs a second carries thousands of commands. Readers use a
+connection of their own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,49 +15,21 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum, auto
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
+from monagent.agent.writer import Writer
 from monagent.errors import Busy, Fault, JournalError, TicketClash
 from monagent.models import Command, Job, Outcome, Result
 from monagent.protocol import ticket_key
 
 log = logging.getLogger(__name__)
 
-BATCH = 512
-"""Pieces of work in one commit, the gathered results aside."""
-GATHER_SECONDS = 0.008
 MEASURE_SECONDS = 1.0
-RETRY_SECONDS = 1.0
-
-Write = Callable[[sqlite3.Connection], Any]
-
-
-class _Signal(Enum):
-    """What the writer is told beside its work."""
-
-    GATHER = auto()  # results have begun to come; more are on their way
-    COMMIT = auto()  # no more are: write what there is
-    STOP = auto()
-
-
-class _Entry:
-    """One piece of work for the writer. `result` is set before `done` is released."""
-
-    __slots__ = ("done", "error", "patient", "result", "write")
-
-    def __init__(self, write: Write, *, patient: bool, wait: bool) -> None:
-        self.write = write
-        self.patient = patient
-        self.result: Any = None
-        self.error: sqlite3.Error | None = None
-        self.done = threading.Lock() if wait else None
-        if self.done:
-            self.done.acquire()
+LONGEST_PAUSE = 600.0
+"""A result postponed for longer than anybody ever asks for was postponed by a clock that has stepped back since."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -67,7 +40,9 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     try:
         # Results may hold what is nobody else's business; SQLite gives its other files the mode of the first.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # Only where there is none: closing any descriptor of a file drops all locks that this process has on it.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
@@ -102,19 +77,17 @@ class Journal:
         """
         self._path = path
         self._limit = limit
-        self._more_coming = more_coming
-        self._on_finished = on_finished
-        self._on_broken = on_broken
         self._clock = clock
-        self._queue: SimpleQueue[_Entry | _Signal] = SimpleQueue()
-        self._results: list[_Entry] = []
-        self._results_lock = threading.Lock()
+        self._writer = Writer(
+            more_coming=more_coming,
+            on_committed=self._measure_now_and_then,
+            on_gathered=on_finished,
+            on_broken=on_broken,
+        )
+        self._measured = 0.0
         self._unmeasured = 0
-        self._thread: threading.Thread | None = None
-        self._broken = ""
         self._full = False
         self._completed = 0
-        self._stopping = threading.Event()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -129,25 +102,21 @@ class Journal:
         self._reader_lock = threading.Lock()
         (self._completed,) = self._one("select coalesce(max(completed), 0) from command")
         self._measure()
-        self._thread = threading.Thread(target=self._write_all, name="journal")
-        self._thread.start()
+        self._writer.start(self._connection)
 
     def stop(self) -> None:
         """Commit what waits, then close the file. Nothing may be handed in after this.
 
         A disk that is full now is not waited for: a result that cannot be written is made again after the next start.
         """
-        self._stopping.set()
-        self._queue.put(_Signal.STOP)
-        if self._thread:
-            self._thread.join()
+        self._writer.stop()
         self._connection.close()
         self._reader.close()
 
     @property
     def broken(self) -> str:
         """Why the journal cannot be written any more; empty while it can."""
-        return self._broken
+        return self._writer.broken
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -158,7 +127,7 @@ class Journal:
             For each command: the job to be done; None when its ticket has brought the same command before; or
             the fault to be answered (`TicketClash`, `Busy`).
         """
-        if self._broken:
+        if self.broken:
             return [_busy()] * len(commands)
         now = self._clock()
         rows = [_row(command, now) for command in commands]
@@ -169,10 +138,10 @@ class Journal:
             insert = _find if self._full else _insert
             return [insert(db, row, command) for row, command in zip(rows, commands, strict=True)]
 
-        entry = self._submit(write)
-        if entry.error is not None:
+        work = self._writer.submit(write)
+        if work.error is not None:
             return [_busy()] * len(commands)
-        answers: list[Job | None | Fault] = entry.result
+        answers: list[Job | None | Fault] = work.result
         return answers
 
     def finish(self, job: Job, outcome: Outcome, finished: float) -> None:
@@ -189,13 +158,7 @@ class Journal:
             )
             return True
 
-        with self._results_lock:
-            self._results.append(_Entry(write, patient=True, wait=False))
-            first = len(self._results) == 1
-        if not self._more_coming():
-            self._queue.put(_Signal.COMMIT)
-        elif first:
-            self._queue.put(_Signal.GATHER)
+        self._writer.gather(write)
 
     def unfinished(self) -> list[Job]:
         """What was accepted and not finished, oldest first: the work of a process that was killed."""
@@ -206,10 +169,11 @@ class Journal:
 
     def due(self, limit: int) -> list[Result]:
         """Results that may be tried now, in order of completion, at most `limit`."""
+        now = self._clock()
         rows = self._all(
             f"select {_COMMAND}, outcome, finished, attempts from command"
-            " where state = 'finished' and next_try <= ? order by completed limit ?",
-            (self._clock(), limit),
+            " where state = 'finished' and (next_try <= ? or next_try > ?) order by completed limit ?",
+            (now, now + LONGEST_PAUSE, limit),
         )
         return [Result(row[0], _command(row), json.loads(row[5]), row[6], row[7], len(row[5])) for row in rows]
 
@@ -232,7 +196,7 @@ class Journal:
 
     def postpone(self, result: Result, until: float, refusal: str) -> None:
         """The server has refused this one; it is tried again at `until`."""
-        self._submit(
+        self._writer.submit(
             lambda db: db.execute(
                 "update command set attempts = attempts + 1, next_try = ?, refusal = ? where id = ?",
                 (until, refusal, result.id),
@@ -243,7 +207,7 @@ class Journal:
     def _settle(self, results: Iterable[Result], state: str, *, remember: bool, refusal: str | None = None) -> None:
         """Close results in one statement: in every step of one, the other threads may cut in."""
         values = (state, remember, refusal, self._clock(), _json([result.id for result in results]))
-        self._submit(
+        self._writer.submit(
             lambda db: db.execute(
                 "update command set state = ?, remembered = remembered and ?, refusal = ?, closed = ?"
                 " where id in (select value from json_each(?))",
@@ -265,7 +229,7 @@ class Journal:
         Returns:
             How many rows went.
         """
-        entry = self._submit(
+        work = self._writer.submit(
             lambda db: (
                 db.execute(
                     "delete from command where id in (select id from command"
@@ -274,7 +238,7 @@ class Journal:
                 ).rowcount
             )
         )
-        return 0 if entry.error else int(entry.result)
+        return 0 if work.error else int(work.result)
 
     def trim(self) -> int:
         """Drop the arguments and outcomes of the oldest delivered commands, but not their tickets.
@@ -282,7 +246,7 @@ class Journal:
         Returns:
             How many rows were trimmed; a bounded number.
         """
-        entry = self._submit(
+        work = self._writer.submit(
             lambda db: (
                 db.execute(
                     "update command set arguments = null, outcome = null where id in (select id from command"
@@ -291,7 +255,7 @@ class Journal:
                 ).rowcount
             )
         )
-        return 0 if entry.error else int(entry.result)
+        return 0 if work.error else int(work.result)
 
     def used(self) -> int:
         """Bytes that the journal's rows take."""
@@ -299,93 +263,12 @@ class Journal:
         (size,) = self._one("pragma page_size")
         return int((pages - free) * size)
 
-    # -- the writer ---------------------------------------------------------------------------------------------
-
-    def _submit(self, write: Write, *, patient: bool = False) -> _Entry:
-        """Hand work to the writer and wait until it is on disk (or has failed, unless it is patient)."""
-        entry = _Entry(write, patient=patient, wait=True)
-        self._queue.put(entry)
-        entry.done.acquire()  # type: ignore[union-attr]
-        return entry
-
-    def _write_all(self) -> None:
-        measured = time.monotonic()
-        stopping = False
-        while not stopping:
-            batch, stopping = self._gather(self._queue.get())
-            if batch:
-                self._commit(batch)
-            if time.monotonic() - measured > MEASURE_SECONDS or self._unmeasured > self._limit // 64:
-                self._measure()
-                measured = time.monotonic()
-
-    def _gather(self, item: _Entry | _Signal) -> tuple[list[_Entry], bool]:
-        """Whatever waits, up to a full batch; True with it when the end was among it.
-
-        Results wait a little for company while more are coming, but only until somebody waits for a commit.
-        """
-        if item is _Signal.GATHER:
-            try:
-                item = self._queue.get(timeout=GATHER_SECONDS)
-            except Empty:
-                item = _Signal.COMMIT
-        batch: list[_Entry] = []
-        try:
-            while item is not _Signal.STOP and len(batch) < BATCH:
-                if isinstance(item, _Entry):
-                    batch.append(item)
-                item = self._queue.get_nowait()
-        except Empty:
-            pass
-        with self._results_lock:
-            batch += self._results
-            self._results = []
-        return batch, item is _Signal.STOP
-
-    def _commit(self, batch: list[_Entry]) -> None:
-        """Write a batch. Patient entries are tried until they are on disk or the journal is given up."""
-        error = self._try(batch)
-        while error is not None:
-            self._note(error)
-            for entry in batch:
-                if not entry.patient or self._broken or self._stopping.is_set():
-                    entry.error = error
-                    _release(entry)
-            batch = [entry for entry in batch if entry.error is None]
-            if not batch:
-                return
-            self._stopping.wait(RETRY_SECONDS)
-            error = self._try(batch)
-        for entry in batch:
-            _release(entry)
-        if any(entry.done is None for entry in batch):
-            self._on_finished()
-
-    def _try(self, batch: list[_Entry]) -> sqlite3.Error | None:
-        db = self._connection
-        try:
-            db.execute("begin immediate")
-            for entry in batch:
-                entry.result = entry.write(db)
-            db.execute("commit")
-        except sqlite3.Error as error:
-            if db.in_transaction:
-                try:
-                    db.execute("rollback")
-                except sqlite3.Error:
-                    log.debug("rollback failed", exc_info=True)
-            return error
-        return None
-
-    def _note(self, error: sqlite3.Error) -> None:
-        """A full disk or a busy file passes; after anything else this file must not be trusted again."""
-        passing = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-        log.error("journal %s cannot be written: %s", self._path, error)
-        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in passing and not self._broken:
-            self._broken = str(error)
-            self._on_broken(self._broken)
+    def _measure_now_and_then(self) -> None:
+        if time.monotonic() - self._measured > MEASURE_SECONDS or self._unmeasured > self._limit // 64:
+            self._measure()
 
     def _measure(self) -> None:
+        self._measured = time.monotonic()
         self._unmeasured = 0
         used = self.used()
         full = used >= self._limit
@@ -455,8 +338,3 @@ def _json(value: Any) -> str:
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-
-
-def _release(entry: _Entry) -> None:
-    if entry.done:
-        entry.done.release()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from monagent.agent.journal import Journal
-from monagent.errors import Fault, Unavailable
+from monagent.errors import Busy, Fault, InternalFault, Unavailable
 from monagent.models import Result, Value
 from monagent.protocol import CAPABILITY, GET_CAPABILITIES, OK, STORE_COMMAND_RESULT, SUBMIT_READING, callback
 from monagent.rpc.client import Client
@@ -165,7 +165,9 @@ class Relay:
             try:
                 capabilities = self._client.call(GET_CAPABILITIES)
                 self._extended = isinstance(capabilities, dict) and CAPABILITY in capabilities
-            except Fault:
+            except Fault as fault:
+                if fault.code in (Busy.code, InternalFault.code):
+                    raise Unavailable(f"the server cannot say what it speaks: fault {fault.code}") from fault
                 self._extended = False
             if self._told != self._extended:
                 self._told = self._extended

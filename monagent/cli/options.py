@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -78,6 +79,9 @@ def guarded(program: str, command: click.Command) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         _fail(program, f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), EXIT_IO)
+    except Exception as error:  # noqa: BLE001 - the top of the program
+        traceback.print_exc()
+        _fail(program, f"this is a bug of {program}, please report it with the lines above: {error!r}", EXIT_BUG)
 
 
 def _fail(program: str, message: str, code: int) -> NoReturn:

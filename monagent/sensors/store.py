@@ -62,7 +62,7 @@ class SensorStore:
         """Every sensor there is, sorted."""
         try:
             folders = {entry.name for entry in os.scandir(self._defaults.path) if entry.is_dir()}
-        except FileNotFoundError:
+        except OSError:  # not there, or not ours to read: no sensor of it could be run either
             folders = set()
         configured = {name for name, override in self._overrides.items() if override.command is not None}
         return sorted(name for name in folders | configured if is_sensor_name(name))

@@ -129,9 +129,7 @@ def test_each_metric_is_exact(shell_sensor: Sensor, tmp_path: Path, metric: str,
 @pytest.mark.parametrize(
     ("metric", "value"), [("used", 40.0), ("idle", 60.0), ("user", 30.0), ("system", 10.0), ("iowait", 0.0)]
 )
-def test_an_old_kernel_has_fewer_counters(
-    shell_sensor: Sensor, tmp_path: Path, metric: str, value: float
-) -> None:
+def test_an_old_kernel_has_fewer_counters(shell_sensor: Sensor, tmp_path: Path, metric: str, value: float) -> None:
     """Counters the kernel does not tell count as nothing."""
     altered = between(shell_sensor, tmp_path, "cpu 100 10 50 900\n", "cpu 120 20 60 960\n")
 
@@ -158,9 +156,7 @@ def test_years_on_a_thousand_processors_do_not_overflow(shell_sensor: Sensor, tm
     ("busy", "share"),
     [(1, "0.00\n"), (1000, "0.10\n"), (60000, "6.00\n"), (666666, "66.67\n"), (1000000, "100.00\n")],
 )
-def test_shares_are_rounded_to_hundredths(
-    shell_sensor: Sensor, tmp_path: Path, busy: int, share: str
-) -> None:
+def test_shares_are_rounded_to_hundredths(shell_sensor: Sensor, tmp_path: Path, busy: int, share: str) -> None:
     """Small shares keep their leading zero."""
     second = f"cpu {busy} 0 0 {1_000_000 - busy} 0 0 0 0\n"
 
@@ -172,9 +168,7 @@ def test_a_sample_in_which_no_time_passed_gives_no_reading(shell_sensor: Sensor,
     assert between(shell_sensor, tmp_path, BEFORE, BEFORE).run("used").is_unavailable()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "cpu\n", "intr 1 2 3\n", "cpu a b c d\n", "cpu0 1 2 3 4\n", "cpu 1 2 3 -4\n"]
-)
+@pytest.mark.parametrize("text", ["", "cpu\n", "intr 1 2 3\n", "cpu a b c d\n", "cpu0 1 2 3 4\n", "cpu 1 2 3 -4\n"])
 def test_what_is_no_counter_gives_no_reading(shell_sensor: Sensor, tmp_path: Path, text: str) -> None:
     """A file that holds no counters gives a message instead of a reading."""
     assert between(shell_sensor, tmp_path, text, AFTER).run("used").is_unavailable()

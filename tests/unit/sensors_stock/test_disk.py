@@ -75,9 +75,7 @@ def test_any_path_on_the_volume_will_do(sensor: Sensor, tmp_path: Path) -> None:
     bracketed(lambda: df(str(tmp_path), 2), lambda: sensor.number("used", str(file)))
 
 
-@pytest.mark.parametrize(
-    "name", ["-k", "--help", "two words", " ", "line\nend", "options", "$(id)", "*", "été", "%s"]
-)
+@pytest.mark.parametrize("name", ["-k", "--help", "two words", " ", "line\nend", "options", "$(id)", "*", "été", "%s"])
 def test_an_odd_name_is_a_name(sensor: Sensor, tmp_path: Path, name: str) -> None:
     """A path is taken letter by letter, also one that looks like an option."""
     (tmp_path / name).mkdir()

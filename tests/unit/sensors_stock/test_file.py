@@ -45,9 +45,7 @@ def test_the_age_agrees_with_the_clock_of_date(sensor: Sensor, tmp_path: Path) -
         )
         return int(done.stdout)
 
-    bracketed(
-        lambda: date() - date("-r", str(file)), lambda: sensor.number("age", str(file)), tolerance=1.001
-    )
+    bracketed(lambda: date() - date("-r", str(file)), lambda: sensor.number("age", str(file)), tolerance=1.001)
 
 
 def test_a_change_in_the_future_is_a_negative_age(sensor: Sensor, tmp_path: Path) -> None:
@@ -86,9 +84,7 @@ def test_a_directory_has_an_age(sensor: Sensor, tmp_path: Path) -> None:
     assert sensor.number("age", str(tmp_path)) < 1000
 
 
-@pytest.mark.parametrize(
-    "name", ["-l", "--help", "two words", " ", "line\nend", "options", "$(id)", "*", "été", "%s"]
-)
+@pytest.mark.parametrize("name", ["-l", "--help", "two words", " ", "line\nend", "options", "$(id)", "*", "été", "%s"])
 def test_an_odd_name_is_a_name(sensor: Sensor, tmp_path: Path, name: str) -> None:
     """A path is taken letter by letter, also one that looks like an option."""
     (tmp_path / name).write_bytes(bytes(77))
@@ -106,9 +102,7 @@ def test_a_name_that_is_not_utf8_is_a_name(sensor: Sensor, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("metric", ["age", "size"])
 @pytest.mark.parametrize("path", ["missing", "file/below", "dangling", "circle", "", "\udcff"])
-def test_a_file_that_is_not_there_gives_no_reading(
-    sensor: Sensor, tmp_path: Path, metric: str, path: str
-) -> None:
+def test_a_file_that_is_not_there_gives_no_reading(sensor: Sensor, tmp_path: Path, metric: str, path: str) -> None:
     """There is a message and exit status 1, never a number."""
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("missing")

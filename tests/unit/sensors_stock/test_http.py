@@ -169,17 +169,13 @@ def test_a_redirect_without_a_place_gives_no_reading(sensor: Sensor, site: str) 
     assert sensor.run(f"{site}/nowhere").is_unavailable()
 
 
-@pytest.mark.parametrize(
-    "page", [f"sized/{MAX_BODY_BYTES}", f"unsized/{MAX_BODY_BYTES}", "chunked/16", "sized/0"]
-)
+@pytest.mark.parametrize("page", [f"sized/{MAX_BODY_BYTES}", f"unsized/{MAX_BODY_BYTES}", "chunked/16", "sized/0"])
 def test_a_large_page_is_read_to_its_end(sensor: Sensor, site: str, page: str) -> None:
     """A body of 16 MiB is the largest, however its end is told."""
     assert sensor.number(f"{site}/{page}") > 0
 
 
-@pytest.mark.parametrize(
-    "page", [f"sized/{MAX_BODY_BYTES + 1}", f"unsized/{MAX_BODY_BYTES + 1}", "chunked/17"]
-)
+@pytest.mark.parametrize("page", [f"sized/{MAX_BODY_BYTES + 1}", f"unsized/{MAX_BODY_BYTES + 1}", "chunked/17"])
 def test_a_page_that_is_too_large_gives_no_reading(sensor: Sensor, site: str, page: str) -> None:
     """One byte more is too much."""
     outcome = sensor.run(f"{site}/{page}")
@@ -305,9 +301,7 @@ def test_a_certificate_that_nobody_trusts_gives_no_reading(sensor: Sensor, secur
     assert "certificate" in outcome.stderr
 
 
-def test_a_certificate_for_another_host_gives_no_reading(
-    sensor: Sensor, secure_site: str, certificate: Path
-) -> None:
+def test_a_certificate_for_another_host_gives_no_reading(sensor: Sensor, secure_site: str, certificate: Path) -> None:
     """A trusted certificate must also be one for the host asked for."""
     trusting = sensor.within(SSL_CERT_FILE=str(certificate))
     outcome = trusting.run(f"{secure_site}/".replace("127.0.0.1", "localhost"))

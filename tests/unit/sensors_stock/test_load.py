@@ -17,9 +17,7 @@ def test_a_load_average_is_the_one_the_kernel_tells(shell_sensor: Sensor, metric
 
 
 @pytest.mark.parametrize(("metric", "average"), [("load1", 120.5), ("load5", 7.04), ("load15", 0.25)])
-def test_each_metric_takes_its_own_column(
-    shell_sensor: Sensor, tmp_path: Path, metric: str, average: float
-) -> None:
+def test_each_metric_takes_its_own_column(shell_sensor: Sensor, tmp_path: Path, metric: str, average: float) -> None:
     """The three averages are never mixed up, however much they differ."""
     (tmp_path / "loadavg").write_text("120.50 7.04 0.25 3/812 40001\n")
     altered = shell_sensor.altered(tmp_path / "check", "/proc/loadavg", f"{tmp_path}/loadavg")
@@ -43,9 +41,7 @@ def test_a_machine_without_the_file_gives_no_reading(shell_sensor: Sensor, tmp_p
     assert altered.run("load15").is_unavailable()
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), ("",), ("load",), ("load1", "load5"), ("options", "load1"), ("LOAD1",)]
-)
+@pytest.mark.parametrize("arguments", [(), ("",), ("load",), ("load1", "load5"), ("options", "load1"), ("LOAD1",)])
 def test_wrong_arguments_are_refused(shell_sensor: Sensor, arguments: tuple[str, ...]) -> None:
     """The refusal names the words that would do."""
     outcome = shell_sensor.run(*arguments)

@@ -74,9 +74,7 @@ def test_the_percentages_are_those_of_the_bytes(shell_sensor: Sensor) -> None:
     drift = 100 * DRIFT_BYTES / total + 0.01
 
     bracketed(lambda: 100 * meminfo()["MemAvailable"] / total, lambda: shell_sensor.number("free_pct"), drift)
-    bracketed(
-        lambda: 100 - 100 * meminfo()["MemAvailable"] / total, lambda: shell_sensor.number("used_pct"), drift
-    )
+    bracketed(lambda: 100 - 100 * meminfo()["MemAvailable"] / total, lambda: shell_sensor.number("used_pct"), drift)
 
 
 def test_used_swap_is_what_the_kernel_lists(sensor: Sensor) -> None:
@@ -134,9 +132,7 @@ def test_terabytes_do_not_overflow(shell_sensor: Sensor, tmp_path: Path) -> None
     ("free", "share"),
     [(1, "0.00\n"), (6, "0.01\n"), (905, "0.91\n"), (99994, "99.99\n"), (100000, "100.00\n")],
 )
-def test_percentages_are_rounded_to_hundredths(
-    shell_sensor: Sensor, tmp_path: Path, free: int, share: str
-) -> None:
+def test_percentages_are_rounded_to_hundredths(shell_sensor: Sensor, tmp_path: Path, free: int, share: str) -> None:
     """Small shares keep their leading zero."""
     text = f"MemTotal: 100000 kB\nMemFree: 1 kB\nMemAvailable: {free} kB\n"
 
@@ -169,9 +165,7 @@ def test_a_machine_without_the_file_gives_no_reading(shell_sensor: Sensor, tmp_p
     assert altered.run("free").is_unavailable()
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), ("",), ("total",), ("free", "used"), ("options", "free"), ("Free",)]
-)
+@pytest.mark.parametrize("arguments", [(), ("",), ("total",), ("free", "used"), ("options", "free"), ("Free",)])
 def test_wrong_arguments_are_refused(shell_sensor: Sensor, arguments: tuple[str, ...]) -> None:
     """The refusal names the words that would do."""
     outcome = shell_sensor.run(*arguments)

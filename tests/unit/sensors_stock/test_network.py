@@ -120,9 +120,7 @@ def test_what_cannot_be_an_interface_is_refused(shell_sensor: Sensor, name: str)
     assert shell_sensor.run("rx", name).is_refusal()
 
 
-@pytest.mark.parametrize(
-    "arguments", [(), ("rx",), ("bytes", "lo"), ("rx", "lo", "lo"), ("options", "lo"), ("lo",)]
-)
+@pytest.mark.parametrize("arguments", [(), ("rx",), ("bytes", "lo"), ("rx", "lo", "lo"), ("options", "lo"), ("lo",)])
 def test_wrong_arguments_are_refused(shell_sensor: Sensor, arguments: tuple[str, ...]) -> None:
     """The refusal shows what would do."""
     outcome = shell_sensor.run(*arguments)

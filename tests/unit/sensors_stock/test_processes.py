@@ -252,9 +252,7 @@ def test_a_process_that_ends_during_the_walk_is_no_error(sensor: Sensor, tmp_pat
 
 def test_a_process_that_ends_between_open_and_read_is_no_error(sensor: Sensor, tmp_path: Path) -> None:
     """The kernel then answers the read with "no such process"."""
-    failing = sensor.altered(
-        tmp_path / "check", "return file.read()", "raise ProcessLookupError(3, 'No such process')"
-    )
+    failing = sensor.altered(tmp_path / "check", "return file.read()", "raise ProcessLookupError(3, 'No such process')")
 
     assert failing.number("running") == 0
 
@@ -280,9 +278,7 @@ def test_hidden_processes_give_no_reading(sensor: Sensor, tmp_path: Path) -> Non
 
 def test_forbidden_processes_give_no_reading(sensor: Sensor, tmp_path: Path) -> None:
     """Where /proc shows processes but not their state, a count would be wrong as well."""
-    failing = sensor.altered(
-        tmp_path / "check", "return file.read()", "raise PermissionError(13, 'Permission denied')"
-    )
+    failing = sensor.altered(tmp_path / "check", "return file.read()", "raise PermissionError(13, 'Permission denied')")
 
     assert failing.run("running").is_unavailable()
 

@@ -1,0 +1,42 @@
+"""An agent with its server that the tests of one module share; each test uses tickets of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.served import ECHO, Served
+from tests.support.agent import AgentProcess, write_sensor
+from tests.support.monitor import Monitor
+
+
+@pytest.fixture(scope="module", params=["plain", "extended"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An agent that hands in to a server of the original dialect, then one of the extended dialect."""
+    yield from _serve(tmp_path_factory, extended=request.param == "extended")
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An agent that hands in to a server of the extended dialect."""
+    yield from _serve(tmp_path_factory, extended=True)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An agent that hands in to a server of the original dialect."""
+    yield from _serve(tmp_path_factory, extended=False)
+
+
+def _serve(tmp_path_factory: pytest.TempPathFactory, *, extended: bool) -> Iterator[Served]:
+    monitor = Monitor(extended=extended)
+    monitor.start()
+    agent = AgentProcess(tmp_path_factory.mktemp("agent"), monitor.url)
+    write_sensor(agent.directory, "echo", ECHO)
+    try:
+        agent.start()
+        yield Served(agent, monitor)
+    finally:
+        agent.kill()
+        monitor.stop()

@@ -1,0 +1,344 @@
+"""The built-in commands: what each takes, does and leaves behind, with real sensors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from monagent.agent import commands
+from monagent.agent.commands import list_sensors, status, submit_reading
+from monagent.agent.commands.kind import Tools
+from monagent.errors import BadArguments
+from monagent.models import Command, Outcome, RunResult
+from monagent.protocol import number_in
+from monagent.rpc import marshal
+from monagent.sensors.runner import Runner
+from tests.unit.agent.parts import tools
+
+Install = Callable[..., None]
+
+
+@pytest.fixture
+def sensors(tmp_path: Path) -> Path:
+    """The directory of the sensors."""
+    directory = tmp_path / "sensors"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def install(sensors: Path) -> Install:
+    """Installs a sensor written in shell."""
+
+    def install(name: str, script: str) -> None:
+        program = sensors / name / "check"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    return install
+
+
+@pytest.fixture
+def real(sensors: Path) -> Tools:
+    """Tools with a real runner."""
+    return tools(sensors, Runner().run, {"version": "1", "uptime": 2.5, "sensors": []})
+
+
+# -- the list of commands -----------------------------------------------------------------------------------------
+
+
+def test_every_command_module_is_found_by_its_name_on_the_wire() -> None:
+    """And each can tell how it is called."""
+    kinds = commands.load()
+
+    assert {"cmd_submit_reading", "cmd_list_sensors", "cmd_status"} <= set(kinds)
+    for name, kind in kinds.items():
+        assert kind.method == name
+        assert kind.help
+        assert kind.signatures
+        assert kind.usage.startswith(f"{name}(ticket")
+
+
+@pytest.mark.parametrize("method", sorted(commands.load()))
+def test_every_command_can_say_that_it_failed(method: str) -> None:
+    """The outcome can be put on the wire."""
+    outcome = commands.load()[method].failed("a sentence")
+
+    assert "a sentence" in str(outcome)
+    assert marshal.value(outcome)
+
+
+@pytest.mark.parametrize("method", ["cmd_list_sensors", "cmd_status"])
+def test_commands_without_arguments_take_none(real: Tools, method: str) -> None:
+    """Not even nil."""
+    kind = commands.load()[method]
+
+    assert kind.check([], real) == []
+    wrong: list[list[Any]] = [[None], ["x"], [[]]]
+    for more in wrong:
+        with pytest.raises(BadArguments):
+            kind.check(more, real)
+
+
+# -- cmd_submit_reading: its arguments ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_", "canonical"),
+    [
+        ([], []),
+        ([None], []),
+        ([[]], []),
+        ([""], []),
+        (["   "], []),
+        ([["a", "b c", ""]], ["a", "b c", ""]),
+        ([[1, -2, 2.5, 1e300, "x"]], ["1", "-2", "2.5", "1e+300", "x"]),
+        (["a 'b c' \"d e\" f\\ g ''"], ["a", "b c", "d e", "f g", ""]),
+        (["$HOME `id` $(id) * ~ ; | > x & \\\\"], ["$HOME", "`id`", "$(id)", "*", "~", ";", "|", ">", "x", "&", "\\"]),
+        (["# no comment"], ["#", "no", "comment"]),
+        (['--flag="a b"'], ["--flag=a b"]),
+    ],
+)
+def test_arguments_have_one_canonical_form(
+    real: Tools, install: Install, given_: list[Any], canonical: list[str]
+) -> None:
+    """An array is taken as it is; a text is split as a shell would, without any expansion."""
+    install("echo", "")
+
+    assert submit_reading.check(["echo", *given_], real) == ["echo", canonical]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        [1],
+        [None],
+        [["echo"]],
+        ["nothing"],
+        ["../echo"],
+        ["echo/"],
+        [""],
+        ["echo", ["x"], "y"],
+        ["echo", 5],
+        ["echo", 1.5],
+        ["echo", True],
+        ["echo", {"a": "b"}],
+        ["echo", b"x"],
+        ["echo", [None]],
+        ["echo", [True]],
+        ["echo", [["x"]]],
+        ["echo", [b"x"]],
+        ["echo", "an 'unbalanced quote"],
+        ["echo", "a trailing \\"],
+    ],
+    ids=repr,
+)
+def test_wrong_arguments_are_refused(real: Tools, install: Install, wrong: list[Any]) -> None:
+    """Count, type, name and quotes."""
+    install("echo", "")
+
+    with pytest.raises(BadArguments):
+        submit_reading.check(wrong, real)
+
+
+# -- cmd_submit_reading: its reading ------------------------------------------------------------------------------
+
+
+def submit(real: Tools, name: str, *arguments: str) -> Outcome:
+    """Run a sensor as the command does."""
+    return submit_reading.perform(Command("t", "cmd_submit_reading", [name, list(arguments)]), real)
+
+
+def test_a_reading_tells_all_about_its_run(real: Tools, install: Install) -> None:
+    """And it can be put on the wire."""
+    install("full", 'echo " $1 "; echo grumble >&2')
+    before = time.time()
+    outcome = submit(real, "full", "2.50")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (0, "2.50", "")
+    assert (outcome["stderr"], outcome["metrics"]) == ("grumble\n", [])
+    assert before - 1 <= outcome["started"] <= time.time() + 1
+    assert 0 < outcome["duration"] < 10
+    assert marshal.value(outcome)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    ["0", "5", "-5", "+5", "007", "1.", ".5", "-0.0", "1e3", "1E-30", "123456789012345678901234567890", "3.14000"],
+)
+def test_a_number_is_handed_in_as_it_was_printed(real: Tools, install: Install, printed: str) -> None:
+    """No digit is lost or added; only blanks around it go."""
+    install("print", "printf ' %s\\r\\n\\n' \"$1\"")
+
+    assert (submit(real, "print", printed)["data"], submit(real, "print", printed)["error"]) == (printed, "")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "", " ", "nan", "NaN", "inf", "-Infinity", "1e999", "-1e999", "1 2", "1\\n2", "OK", "5%", "5 MB", "1,5",
+        "0x10", "1_000", "--5", "5-", "e5", "1e", ".", "+", "1\\0002", "\\377", "\\331\\245", "\\357\\274\\225", "5;",
+    ],
+)  # fmt: skip
+def test_whatever_is_not_one_finite_number_is_nan(real: Tools, install: Install, printed: str) -> None:
+    """And the reading says why."""
+    install("print", f"printf -- '{printed.replace('%', '%%')}'")
+    outcome = submit(real, "print")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (0, "nan", "not-a-number")
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "data", "error"),
+    [
+        pytest.param("echo 5; exit 2", 2, "5", "", id="exit code"),
+        pytest.param("exit 2", 2, "nan", "not-a-number", id="exit code and no number"),
+        pytest.param("echo 5; kill -15 $$", -15, "5", "signal", id="signal"),
+        pytest.param("echo 5; exec head -c 70000 /dev/zero", 0, "nan", "output-too-long", id="flood"),
+        pytest.param("echo 5; sleep 60", -9, "nan", "timeout", id="time-out"),
+    ],
+)
+def test_an_end_that_is_not_good_is_told(
+    sensors: Path, install: Install, script: str, code: int, data: str, error: str
+) -> None:
+    """A number printed before it is handed in where the run itself can be trusted."""
+    install("bad", script)
+    real = tools(sensors, Runner().run)
+    hasty = Tools(_hasty(sensors), real.run, real.help_argument, real.status) if error == "timeout" else real
+    outcome = submit(hasty, "bad")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (code, data, error)
+
+
+def _hasty(sensors: Path) -> Any:
+    from monagent.sensors.store import SensorDefaults, SensorStore  # noqa: PLC0415 - for this one case
+
+    return SensorStore(SensorDefaults(sensors, timeout=0.3), {})
+
+
+def test_a_sensor_that_went_between_acceptance_and_run_is_a_reading(
+    real: Tools, install: Install, sensors: Path
+) -> None:
+    """127 for a directory that is gone as for a program that is."""
+    install("fleeting", "echo 5")
+    submit_reading.check(["fleeting"], real)
+    (sensors / "fleeting" / "check").unlink()
+    without_program = submit(real, "fleeting")
+    (sensors / "fleeting").rmdir()
+    without_directory = submit(real, "fleeting")
+
+    for outcome in (without_program, without_directory):
+        assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (127, "nan", "not-found")
+        assert outcome["stderr"]
+
+
+def test_a_sensor_that_cannot_be_executed_is_a_reading(real: Tools, install: Install, sensors: Path) -> None:
+    """126."""
+    install("locked", "echo 5")
+    (sensors / "locked" / "check").chmod(0o644)
+    outcome = submit(real, "locked")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (126, "nan", "not-executable")
+
+
+def test_a_check_that_failed_inside_the_agent_is_a_reading_too() -> None:
+    """So that its ticket ends like any other."""
+    outcome = submit_reading.failed("internal error, incident 1")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (126, "nan", "not-executable")
+    assert outcome["stderr"] == "internal error, incident 1"
+
+
+def test_stderr_that_is_no_text_can_still_be_handed_in(real: Tools, install: Install) -> None:
+    """Escape sequences and broken UTF-8 make a document that every client can read."""
+    install("noisy", r"printf '\033[31m\377\000' >&2; echo 5")
+    outcome = submit(real, "noisy")
+
+    assert outcome["data"] == "5"
+    assert "\x1b" not in marshal.value(outcome)
+
+
+@given(st.binary(max_size=40))
+@example(b"1" * 5000)
+@example(b"\xd9\xa5")
+@example(b"1e" + b"9" * 400)
+def test_no_output_whatever_can_break_a_reading(printed: bytes) -> None:
+    """The data is nan or a finite number that Python reads, and always text for the wire."""
+    outcome = submit_reading.reading(RunResult(0, printed, printed, "", 0.0, 0.0))
+    number = number_in(printed)
+
+    assert outcome["data"] == (number or "nan")
+    assert (outcome["error"] == "") == (number is not None)
+    if number is not None:
+        assert abs(float(number)) < float("inf")
+    assert marshal.value(outcome)
+
+
+# -- cmd_list_sensors ---------------------------------------------------------------------------------------------
+
+
+def test_the_list_holds_every_sensor_with_its_help(real: Tools, install: Install, sensors: Path) -> None:
+    """A sensor that cannot tell is listed, with the reason."""
+    install("good", '[ "$1" = options ] && echo "  good USE\n  it " || echo 5')
+    install("angry", "exit 3")
+    (sensors / "empty").mkdir()
+    outcome = list_sensors.perform(Command("t", "cmd_list_sensors", []), real)
+
+    assert outcome == {
+        "status": "ok",
+        "message": "3 sensors",
+        "sensors": {
+            "angry": "(no help: it ended with 3)",
+            "empty": "(no help: not-found)",
+            "good": "good USE\n  it",
+        },
+    }
+    assert list_sensors.direct(real) == outcome["sensors"]
+
+
+def test_a_long_help_is_cut_and_no_name_is_lost(sensors: Path, install: Install) -> None:
+    """Neither a single text nor all together outgrow what a result may hold."""
+    for number in range(100):
+        install(f"s{number}", "")
+    chatty = tools(sensors, lambda run: RunResult(0, b"x" * run.output_limit, b"", "", 0.0, 0.0))
+    texts = list_sensors.help_texts(chatty)
+
+    assert len(texts) == 100
+    assert sum(map(len, texts.values())) <= list_sensors.TOTAL_LIMIT
+    assert max(map(len, texts.values())) <= list_sensors.HELP_LIMIT
+
+
+def test_a_sensor_that_hangs_on_its_help_costs_seconds_at_most(
+    real: Tools, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are asked all the same."""
+    monkeypatch.setattr(list_sensors, "HELP_SECONDS", 0.3)
+    install("a", "sleep 60")
+    install("b", "echo help")
+
+    assert list_sensors.help_texts(real) == {"a": "(no help: timeout)", "b": "help"}
+
+
+def test_no_sensors_are_an_empty_list(real: Tools) -> None:
+    """That is a good outcome."""
+    outcome = list_sensors.perform(Command("t", "cmd_list_sensors", []), real)
+
+    assert outcome == {"status": "ok", "message": "0 sensors", "sensors": {}}
+
+
+# -- cmd_status ---------------------------------------------------------------------------------------------------
+
+
+def test_the_status_holds_the_agents_figures(real: Tools) -> None:
+    """Beside the two members that every outcome has."""
+    outcome = status.perform(Command("t", "cmd_status", []), real)
+
+    assert outcome == {"status": "ok", "message": "the agent is running", "version": "1", "uptime": 2.5, "sensors": []}

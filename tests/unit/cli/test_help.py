@@ -1,0 +1,86 @@
+"""What both programs say about themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+import monagent
+from monagent.cli.main import cli as agent_cli
+from monagent.cli.server import cli as server_cli
+from tests.unit.cli.program import run
+
+PROGRAMS: dict[str, click.Command] = {"monagent": agent_cli, "monserver": server_cli}
+
+
+def every_command(program: str) -> Iterator[tuple[str, ...]]:
+    """Each command with the words that lead to it."""
+
+    def walk(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield words
+        if isinstance(command, click.Group):
+            for name, inner in sorted(command.commands.items()):
+                yield from walk(inner, (*words, name))
+
+    yield from walk(PROGRAMS[program], (program,))
+
+
+COMMANDS = [words for program in PROGRAMS for words in every_command(program)]
+FOR_SENSORS = (("monagent", "sensor", "run"), ("monserver", "check"))
+"""Options that these do not know may be meant for the sensor."""
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    """On stdout, with exit code 0."""
+    done = run(*words, "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: ")
+    assert len(done.stdout.splitlines()) > 4
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words not in FOR_SENSORS], ids=" ".join)
+def test_an_unknown_option_is_a_mistake_of_usage(words: tuple[str, ...]) -> None:
+    """2, on stderr."""
+    done = run(*words, "--no-such-option")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--no-such-option" in done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_version_is_told(program: str) -> None:
+    """By one line."""
+    done = run(program, "--version")
+
+    assert (done.returncode, done.stdout) == (0, f"{program}, version {monagent.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("monagent",),
+        ("monagent", "fly"),
+        ("monagent", "init"),
+        ("monagent", "sensor"),
+        ("monagent", "sensor", "run"),
+        ("monagent", "spool", "show"),
+        ("monserver",),
+        ("monserver", "host"),
+        ("monserver", "host", "add", "web1"),
+        ("monserver", "host", "add", "web1", "192.0.2.1", "--port", "0"),
+        ("monserver", "host", "add", "web1", "192.0.2.1", "--from", "nonsense"),
+        ("monserver", "send", "web1", "fly"),
+        ("monserver", "check", "web1"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_of_usage_ends_with_2(words: tuple[str, ...]) -> None:
+    """And says what is missing or wrong, on stderr."""
+    done = run(*words)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage: " in done.stderr
