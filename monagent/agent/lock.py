@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from monagent.errors import AlreadyRunning
+
+
+PATIENCE_SECONDS = 1.0
+"""An agent that was killed may hold the lock for a moment longer: by a program that it was just starting."""
 
 
 class StateLock:
@@ -25,14 +30,22 @@ class StateLock:
         """
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not self._try():
+            if time.monotonic() > until:
+                holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+                self.release()
+                raise AlreadyRunning(f"an agent with pid {holder} works in {self._path.parent} already")
+            time.sleep(0.02)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def _try(self) -> bool:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip() or "unknown"
-            self.release()
-            raise AlreadyRunning(f"an agent with pid {holder} works in {self._path.parent} already") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            return False
+        return True
 
     def release(self) -> None:
         """Let go."""
