@@ -9,7 +9,6 @@ from pathlib import Path
 
 from monagent.errors import AlreadyRunning
 
-
 PATIENCE_SECONDS = 1.0
 """An agent that was killed may hold the lock for a moment longer: by a program that it was just starting."""
 
