@@ -43,7 +43,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place} [{self.section}]{' ' + self.option if self.option else ''}: {self.message}"
+        section = f" [{self.section}]" if self.section else ""
+        option = f" {self.option}" if self.option else ""
+        return f"{place}{section}{option}: {self.message}"
 
 
 class ConfigError(MonagentError):

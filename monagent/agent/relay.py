@@ -28,6 +28,8 @@ GATHER_SECONDS = 0.008
 IDLE_SECONDS = 5.0
 """How long the relay sleeps with nothing to do; a result that `monagent spool` put back waits no longer."""
 FIRST_PAUSE, LAST_PAUSE = 1.0, 300.0
+HINTED_PAUSE = 10.0
+"""The least that lies between two tries when commands arrive, which only a server that is up can send."""
 ASK_AGAIN_SECONDS = 60.0
 """How long a server without kept connections is taken for the same one."""
 TRIES = 5
@@ -68,6 +70,7 @@ class Relay:
         self._more_coming = more_coming
         self._clock = clock
         self._woken = threading.Event()
+        self._hinted = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._extended: bool | None = None
@@ -87,9 +90,14 @@ class Relay:
         """There is something new to deliver."""
         self._woken.set()
 
+    def hint(self) -> None:
+        """The server has just been heard of: a long pause need not be sat out."""
+        self._hinted.set()
+
     def stop(self, deadline: float) -> None:
         """Stop after the exchange under way, or at `deadline` (monotonic seconds); what is left stays journaled."""
         self._stopping.set()
+        self._hinted.set()
         self._woken.set()
         if self._thread:
             self._thread.join(max(0.0, deadline - time.monotonic()))
@@ -135,7 +143,10 @@ class Relay:
             self._complaint = str(error)
             log.warning("server is away: %s; results are kept and tried again", error)
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LAST_PAUSE)
-        self._stopping.wait(self._pause * random.uniform(0.7, 1.0))
+        pause = self._pause * random.uniform(0.7, 1.0)
+        self._stopping.wait(min(pause, HINTED_PAUSE))
+        self._hinted.clear()
+        self._hinted.wait(max(pause - HINTED_PAUSE, 0.0))
 
     def _back(self) -> None:
         if self.away_since is not None:

@@ -70,7 +70,7 @@ class Agent:
             self._kinds,
             self._tools,
             self._journal.accept,
-            self._executor.put,
+            self._take,
             lambda: self._executor.room,
             direct=settings.security.direct_listing,
         )
@@ -147,6 +147,10 @@ class Agent:
             "last_delivery": "" if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "sensors": self._sensors.names(),
         }
+
+    def _take(self, job: Job) -> None:
+        self._executor.put(job)
+        self._relay.hint()
 
     def _perform(self, job: Job) -> Outcome:
         return self._kinds[job.command.method].perform(job.command, self._tools)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from monagent.errors import MonagentError
+from monagent.errors import ConfigError, MonagentError, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,11 +24,16 @@ EXIT_BUG, EXIT_IO, EXIT_PERMISSION, EXIT_CONFIG = 70, 74, 77, 78
 
 
 def find_config(given: str | None, variable: str, name: str, system: Path) -> Path:
-    """The configuration file: as given, from the environment, in this directory, or the system-wide one."""
-    if given:
-        return Path(given)
-    if os.environ.get(variable):
-        return Path(os.environ[variable])
+    """The configuration file: as given, from the environment, in this directory, or the system-wide one.
+
+    Raises:
+        ConfigError: one was named, and is not there.
+    """
+    named = given or os.environ.get(variable)
+    if named:
+        if not os.path.exists(named):
+            raise ConfigError([Problem(named, None, "", "", "there is no such file")])
+        return Path(named)
     here = Path(name)
     return here if here.exists() or not system.exists() else system
 
@@ -73,7 +78,8 @@ def guarded(program: str, command: click.Command) -> NoReturn:
     except MonagentError as error:
         _fail(program, str(error), error.exit_code)
     except PermissionError as error:
-        _fail(program, f"{error.filename or ''}: no permission".lstrip(": "), EXIT_PERMISSION)
+        reason = f"{error.filename}: no permission" if error.filename else str(error.strerror)
+        _fail(program, reason, EXIT_PERMISSION)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

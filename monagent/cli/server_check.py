@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from monagent.cli.options import json_option, print_json
-from monagent.cli.server_options import config_option, known_host, open_store
+from monagent.cli.server_options import config_option, known_host, open_store, require_server
 from monagent.protocol import SUBMIT_READING
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.records import StoredReading
@@ -44,6 +44,7 @@ def check(
     75 when no result came in time.
     """
     store = open_store(config)
+    require_server(config)
     ticket = Dispatcher(store).send(known_host(store, host_name), SUBMIT_READING, [sensor, list(arguments)])
     reading = _await(lambda: store.reading(ticket), wait)
     if reading is None:
@@ -68,6 +69,7 @@ _SENDABLE = {"status": "cmd_status", "list-sensors": "cmd_list_sensors"}
 def send(context: click.Context, host_name: str, command: str, wait: float, config: Path) -> None:
     """Send COMMAND to HOST now and print its outcome as JSON. `monserver run` must be running."""
     store = open_store(config)
+    require_server(config)
     ticket = Dispatcher(store).send(known_host(store, host_name), _SENDABLE[command])
     outcome = _await(lambda: store.outcome(ticket), wait)
     if outcome is None:
@@ -87,7 +89,7 @@ def _await(look: Callable[[], T | None], seconds: float) -> T | None:
 def _no_result(context: click.Context, ticket: str, seconds: float) -> None:
     click.echo(
         f"monserver: the agent took ticket {ticket}, but no result came within {seconds:.0f} s; "
-        "is `monserver run` up, and does the agent's [monitor] url lead to it?",
+        "does the agent's [monitor] url lead to this server? After an outage it may also be pausing for a while.",
         err=True,
     )
     context.exit(EXIT_LATER)

@@ -40,7 +40,8 @@ def add_host(name: str, address: str, port: int, sources: tuple[str, ...], confi
             raise click.BadParameter(
                 f"{source!r} is not a network (example: 192.0.2.0/24)", param_hint="--from"
             ) from None
-    open_store(config).add_host(name, address, port, sources)
+    open_store(config, create=True).add_host(name, address, port, sources)
+    click.echo(f"added {name}, {address} port {port}", err=True)
 
 
 @host.command("list")
@@ -52,6 +53,8 @@ def list_hosts(config: Path, as_json: bool) -> None:
     if as_json:
         print_json([_host_dict(one) for one in hosts])
         return
+    if not hosts:
+        click.echo("no hosts yet; monserver host add NAME ADDRESS defines one", err=True)
     width = max((len(one.name) for one in hosts), default=0)
     for one in hosts:
         click.echo(f"{one.name:{width}}  {one.address}:{one.port}  {' '.join(one.sources)}".rstrip())

@@ -10,7 +10,9 @@ import click
 
 from monagent.cli.options import SYSTEM_SERVER_CONFIG, find_config
 from monagent.config import server_settings
-from monagent.errors import BadArguments
+from monagent.errors import BadArguments, Fault, StoreError, Unavailable
+from monagent.protocol import HEALTHCHECK
+from monagent.rpc.client import Client
 from monagent.server.records import Host
 from monagent.server.store import Store, open_engine
 
@@ -32,9 +34,41 @@ def config_option(command: F) -> F:
     )(command)
 
 
-def open_store(config: Path) -> Store:
-    """The database that the configuration names."""
-    return Store(open_engine(server_settings.load(config).database.url))
+def open_store(config: Path, *, create: bool = False) -> Store:
+    """The database that the configuration names.
+
+    Args:
+        config: the configuration file.
+        create: make a database that is not there.
+
+    Raises:
+        StoreError: there is none.
+    """
+    url = server_settings.load(config).database.url
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not create and not path.exists():
+        raise StoreError(f"there is no database {path}; start `monserver run` first, or name its configuration by -c")
+    return Store(open_engine(url))
+
+
+def require_server(config: Path) -> None:
+    """Make sure that somebody is there to take a result before a command is sent.
+
+    Raises:
+        Unavailable: nobody is.
+    """
+    server = server_settings.load(config).server
+    if not server.port:
+        return
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - where to reach it
+    client = Client(f"http://{f'[{host}]' if ':' in host else host}:{server.port}/xmlrpc/", timeout=5.0)
+    try:
+        client.call(HEALTHCHECK)
+    except (Fault, Unavailable) as error:
+        message = f"no server takes results on {server.host} port {server.port} ({error}); start `monserver run`"
+        raise Unavailable(message) from error
+    finally:
+        client.close()
 
 
 def known_host(store: Store, name: str) -> Host:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def show(ticket: str, config: Path, as_json: bool) -> None:
         return
     for entry in entries:
         for name, value in dataclasses.asdict(entry).items():
-            click.echo(f"{name:10} {_when(value) if name in _TIMES and value else value}")
+            if value is not None:
+                click.echo(f"{name:10} {_shown(name, value)}")
 
 
 @spool.command()
@@ -66,7 +68,7 @@ def show(ticket: str, config: Path, as_json: bool) -> None:
 def retry(ticket: str, config: Path) -> None:
     """Hand the rejected result of TICKET in again."""
     with _open(config) as opened:
-        _told(opened.retry(ticket), "will be tried again", ticket)
+        _told(opened, opened.retry(ticket), "will be tried again", ticket)
 
 
 @spool.command()
@@ -75,7 +77,13 @@ def retry(ticket: str, config: Path) -> None:
 def drop(ticket: str, config: Path) -> None:
     """Give the rejected result of TICKET up for good."""
     with _open(config) as opened:
-        _told(opened.drop(ticket), "dropped", ticket)
+        _told(opened, opened.drop(ticket), "dropped", ticket)
+
+
+def _shown(name: str, value: object) -> str:
+    if name in _TIMES and isinstance(value, float):
+        return _when(value) if value else "now"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 _TIMES = ("received", "finished", "next_try")
@@ -85,9 +93,12 @@ def _open(config: Path) -> Spool:
     return Spool(settings.load(config).agent.state)
 
 
-def _told(count: int, what: str, ticket: str) -> None:
+def _told(opened: Spool, count: int, what: str, ticket: str) -> None:
     if not count:
-        raise BadArguments(f"no rejected result with ticket {ticket!r} is here; monagent spool list shows what is")
+        known = opened.find(ticket)
+        if not known:
+            raise BadArguments(f"no command with ticket {ticket!r} is known here; monagent spool list shows what is")
+        raise BadArguments(f"the result of {ticket!r} was not rejected: it is {known[-1].state}")
     click.echo(f"{what}: {ticket}", err=True)
 
 

@@ -55,7 +55,7 @@ class ConfigManager:
         try:
             text = "" if missing_ok and not self._path.exists() else self._path.read_text("utf-8-sig")
         except OSError as error:
-            raise ConfigError([self._problem(None, f"cannot be read: {error.strerror}")]) from error
+            raise ConfigError([self._problem(None, f"cannot be read: {_reason(error)}")]) from error
         except UnicodeDecodeError as error:
             raise ConfigError([self._problem(None, "is not UTF-8 text")]) from error
         self._load(text)
@@ -219,6 +219,12 @@ class Section:
 
     def __setattr__(self, option: str, value: Any) -> None:
         self._manager.set(self._name, option, value)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; monagent init DIR writes one, -c FILE names another"
+    return (error.strerror or str(error)).lower()
 
 
 def _sync_directory(path: Path) -> None:

@@ -28,7 +28,7 @@ class SensorSection:
     keep_backups: int = option(values.count(0, 1000), "5", "how many replaced versions of each sensor are kept")
     timeout: float = option(values.duration, "30", "seconds, then the sensor's whole process group is killed")
     output_limit: int = option(values.size, "65536", "bytes that a sensor may print")
-    user: str = option(values.text, "", "run sensors as this user (needs root); empty: as the agent itself")
+    user: str = option(values.user, "", "run sensors as this user (needs root); empty: as the agent itself")
     public_key: str = option(values.text, "", "Ed25519; when set, only packages signed by it are installed")
 
 
@@ -41,7 +41,7 @@ class OneSensorSection:
     overlap: bool = option(values.boolean, "no", "yes: two runs with the same arguments may overlap")
     timeout: float | None = option(values.or_none(values.duration), "", "as in [sensor]")
     output_limit: int | None = option(values.or_none(values.size), "", "as in [sensor]")
-    user: str | None = option(values.or_none(values.text), "", "as in [sensor]")
+    user: str | None = option(values.or_none(values.user), "", "as in [sensor]")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 import shlex
 from collections.abc import Callable
@@ -23,6 +24,16 @@ _SHARE = re.compile(r"(?:([0-9]{1,3})\s*%|([0-9]{1,9}))")
 
 def text(value: str, _base: Path) -> str:
     """Any text, also none."""
+    return value
+
+
+def user(value: str, _base: Path) -> str:
+    """A user of this system, or nobody in particular."""
+    if value:
+        try:
+            pwd.getpwnam(value)
+        except KeyError:
+            raise ValueError(f'there is no user "{value}" on this system') from None
     return value
 
 

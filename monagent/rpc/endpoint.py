@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import select
 import socket
 import sys
@@ -228,6 +229,13 @@ class _Server(wsgi.Server):
         log.log(logging.DEBUG if level < logging.ERROR else level, "%s", msg, exc_info=traceback)
 
 
+def _listening_error(error: OSError, host: str, port: int) -> OSError:
+    """The error with its number, which cheroot has put into its text alone."""
+    match = re.search(r"\[Errno (-?[0-9]+)\] ([^)]*)", str(error))
+    number, reason = (int(match[1]), match[2]) if match else (error.errno or 0, str(error))
+    return OSError(number, f"cannot listen on {host} port {port}: {reason}")
+
+
 @lru_cache(maxsize=2)
 def _date(second: int) -> str:
     return formatdate(second, usegmt=True)
@@ -269,7 +277,7 @@ class Endpoint:
         except OSError as error:
             if "Address already in use" in str(error):
                 raise AlreadyRunning(f"something else listens on {host} port {port} already") from error
-            raise
+            raise _listening_error(error, host, port) from error
         self._thread = threading.Thread(target=self._server.serve, name="endpoint")
         self._thread.start()
 

@@ -56,8 +56,8 @@ class Runner:
             try:
                 process = self._spawn(run, out, err)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-                code, reason = _could_not_start(run.argv[0], error)
-                return RunResult(code, b"", str(error).encode(), reason, started, time.monotonic() - clock)
+                code, reason, sentence = _could_not_start(run, error)
+                return RunResult(code, b"", sentence.encode(), reason, started, time.monotonic() - clock)
             self._running.add(process.pid)
             timed_out = _follow(process.pid, (out, err), clock + run.timeout)
             # Before its leader is reaped: until then nobody else can own the group's number.
@@ -170,11 +170,22 @@ def _drain(readers: dict[int, _Output], poller: select.poll) -> None:
             return
 
 
-def _could_not_start(program: str, error: Exception) -> tuple[int, str]:
+def _could_not_start(run: Run, error: Exception) -> tuple[int, str, str]:
+    """The code, the protocol's word for it, and a sentence for people."""
+    program = run.argv[0]
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
     # A script whose interpreter is missing is "no such file" to the kernel, yet the sensor itself is there.
     if isinstance(error, FileNotFoundError | NotADirectoryError) and not os.path.exists(program):
-        return EXIT_NOT_FOUND, "not-found"
-    return EXIT_NOT_EXECUTABLE, "not-executable"
+        return EXIT_NOT_FOUND, "not-found", f"{program}: {reason}"
+    if run.user and os.geteuid() != 0:
+        return EXIT_NOT_EXECUTABLE, "not-executable", f"{program}: running it as {run.user} needs root ({reason})"
+    if isinstance(error, FileNotFoundError):
+        reason += "; is the interpreter in its first line there?"
+    elif isinstance(error, PermissionError) and not run.user and not os.access(program, os.X_OK):
+        reason += f"; chmod +x {program}"
+    elif isinstance(error, PermissionError) and run.user:
+        reason += f"; may {run.user} enter its directory and execute it?"
+    return EXIT_NOT_EXECUTABLE, "not-executable", f"{program}: {reason}"
 
 
 def _as_user(user: str) -> dict[str, Any]:

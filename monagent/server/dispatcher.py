@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from monagent.errors import Fault
+from monagent.errors import Fault, Unavailable
 from monagent.models import Value
 from monagent.protocol import SUBMIT_READING
 from monagent.rpc.client import Client
@@ -40,7 +40,9 @@ class Dispatcher:
             client.call(method, ticket, *arguments)
         except Fault as fault:
             self._store.refused(ticket, f"fault {fault.code}: {fault.message}")
-            raise
+            raise Fault(f"the agent of {host.name} refused: {fault.message}", fault.code) from fault
+        except Unavailable as error:
+            raise Unavailable(f"the agent of {host.name} at {host.address} port {host.port}: {error}") from error
         finally:
             client.close()
         self._store.acknowledged(ticket)

@@ -81,6 +81,9 @@ class Face:
         except DBAPIError as error:
             log.error("results refused, the database cannot be used: %s", error.orig)  # noqa: TRY400 - a state, not a bug
             raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE) from error
+        for delivery, verdict in zip(deliveries, verdicts, strict=True):
+            if isinstance(verdict, Fault):
+                log.warning("result refused ticket=%s peer=%s: %s", delivery.ticket, delivery.peer, verdict.message)
         return [OK if isinstance(verdict, tuple) else verdict for verdict in verdicts]
 
     def _monitor_url(self, params: list[Value], _peer: str) -> Value:

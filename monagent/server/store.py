@@ -162,10 +162,10 @@ class Store:
             )
             .select_from(schema.reading.join(schema.ticket).join(schema.host, host.id == reading.host_id))
             .where(condition)
-            .order_by(host.name, reading.sensor, reading.id)
         )  # fmt: skip
         with self._engine.connect() as db:
-            return [StoredReading(**row) for row in db.execute(statement).mappings()]
+            found = [StoredReading(**row) for row in db.execute(statement).mappings()]
+        return sorted(found, key=lambda reading: (reading.host, reading.sensor, list(map(str, reading.arguments))))
 
 
 def _close(db: Connection, ticket: IssuedTicket, delivery: Delivery) -> bool:
