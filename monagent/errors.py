@@ -12,6 +12,7 @@ MonagentError
 │   └── Busy                -32002   (try again later)
 ├── HttpRefusal             what gets a plain HTTP error instead of an XML-RPC answer
 ├── Unavailable             the other side cannot be reached or does not speak XML-RPC (try again later)
+│   └── TooLarge            the other side takes no request of that size
 ├── JournalError            the journal cannot be written
 ├── StoreError              the server's database cannot be used
 └── AlreadyRunning          another process holds the state directory
@@ -133,6 +134,12 @@ class Unavailable(MonagentError):
 
     exit_code = 69
     retryable = True
+
+
+class TooLarge(Unavailable):
+    """The other side answered HTTP 413: this very request will not get through, others may."""
+
+    retryable = False
 
 
 class JournalError(MonagentError):

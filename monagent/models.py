@@ -41,7 +41,7 @@ class Job:
 class Result:
     """A finished command that waits for the server to take it.
 
-    `finished` is in seconds since the epoch; `size` is what the outcome takes in the journal, in characters.
+    `finished` is in seconds since the epoch; `size` is an upper bound of what the outcome takes in a call, in bytes.
     """
 
     id: int

@@ -34,7 +34,7 @@ class Lane:
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stopping = False
-        self._abandoned = False
+        self.abandoned = False
         self.running = 0
         self._running_lock = threading.Lock()
 
@@ -68,8 +68,8 @@ class Lane:
         """
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._abandoned = any(thread.is_alive() for thread in self._threads)
-        return not self._abandoned
+        self.abandoned = any(thread.is_alive() for thread in self._threads)
+        return not self.abandoned
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None and not self._stopping:
@@ -83,8 +83,14 @@ class Lane:
                 with self._running_lock:
                     self.running -= 1
             # Work that was cut off has no result: it is done again after the next start.
-            if not self._abandoned:
-                self._finish(job, outcome, time.time())
+            if not self.abandoned:
+                self._keep(job, outcome)
+
+    def _keep(self, job: Job, outcome: Outcome) -> None:
+        try:
+            self._finish(job, outcome, time.time())
+        except Exception as error:  # noqa: BLE001 - an outcome that cannot be kept is a bug of its command, too
+            self._finish(job, self._failed(job, _incident(job, error)), time.time())
 
 
 class Executor:
@@ -126,6 +132,10 @@ class Executor:
     def checking(self) -> bool:
         """Whether short work is under way, so that more results will come within milliseconds."""
         return self._short.running > 0
+
+    def abandon(self) -> None:
+        """Let nothing that ends from now on count as done: it is about to be killed."""
+        self._short.abandoned = self._long.abandoned = True
 
     def stop(self, grace: float) -> bool:
         """Drain: running jobs get `grace` seconds to end; True when all did."""

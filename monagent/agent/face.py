@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from monagent.agent.commands.kind import CommandKind, Tools
 from monagent.errors import BadArguments, Busy, Fault
@@ -13,7 +15,13 @@ from monagent.rpc.dispatch import Deferred, Method
 
 log = logging.getLogger(__name__)
 
-Accept = Callable[[Sequence[Command]], Sequence[Job | None | Fault]]
+Direct = Callable[[Tools], Value]
+
+
+class Accept(Protocol):
+    """Writes commands to disk, see `Journal.accept`."""
+
+    def __call__(self, commands: Sequence[Command], *, room: bool) -> Sequence[Job | None | Fault]: ...
 
 
 class Face:
@@ -33,7 +41,7 @@ class Face:
         Args:
             kinds: the built-in commands by name.
             tools: what their checks look at.
-            accept: writes commands to disk; see `Journal.accept`.
+            accept: writes commands to disk.
             put: queues an accepted job.
             room: how many more commands may be accepted now.
             direct: whether the forms that answer without a ticket are switched on.
@@ -44,6 +52,7 @@ class Face:
         self._put = put
         self._room = room
         self._direct = direct
+        self._answering = threading.Lock()
         self.draining = False
 
     def methods(self) -> list[Method]:
@@ -65,24 +74,39 @@ class Face:
         ticket = ticket_from_wire(params[0])
         return Deferred(Command(ticket, kind.method, kind.check(params[1:], self._tools)))
 
-    def _call_without_ticket(self, kind: CommandKind) -> Value:
+    def _call_without_ticket(self, kind: CommandKind) -> Deferred:
         if kind.direct is None:
             raise BadArguments(f"the ticket is missing: {kind.usage}")
         if not self._direct:
             raise BadArguments(f"the form without a ticket is switched off here: {kind.usage}")
-        return kind.direct(self._tools)
+        return Deferred(kind.direct)
 
-    def settle(self, commands: list[Command]) -> Sequence[Value | Fault]:
-        """Journal the commands of one request in one commit, queue what is new, acknowledge each."""
-        if self.draining:
-            return [Busy("the agent is stopping; try again later")] * len(commands)
-        if self._room() < len(commands):
-            return [Busy("the queue is full; try again later")] * len(commands)
-        answers = self._accept(commands)
+    def settle(self, works: list[Command | Direct]) -> Sequence[Value | Fault]:
+        """Journal the commands of one request in one commit, queue what is new, acknowledge each.
+
+        A form that answers directly takes its time; it must come alone, and one at a time.
+        """
+        commands = [work for work in works if isinstance(work, Command)]
+        acknowledged = iter(self._acknowledge(commands) if commands else ())
+        alone = len(works) == 1
+        return [next(acknowledged) if isinstance(work, Command) else self._answer(work, alone=alone) for work in works]
+
+    def _acknowledge(self, commands: list[Command]) -> Sequence[Value | Fault]:
+        answers = self._accept(commands, room=not self.draining and self._room() >= len(commands))
         for answer in answers:
             if isinstance(answer, Job):
                 self._put(answer)
         return [answer if isinstance(answer, Fault) else OK for answer in answers]
+
+    def _answer(self, direct: Direct, *, alone: bool) -> Value | Fault:
+        if not alone:
+            return BadArguments("the form without a ticket cannot be used together with others in a multicall")
+        if not self._answering.acquire(blocking=False):
+            return Busy("another caller is being answered directly; try again later")
+        try:
+            return direct(self._tools)
+        finally:
+            self._answering.release()
 
 
 def _healthcheck(params: list[Value], _peer: str) -> Value:

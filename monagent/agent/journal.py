@@ -14,13 +14,13 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from monagent.agent.writer import Writer
+from monagent.agent.writer import Write, Writer
 from monagent.errors import Busy, Fault, JournalError, TicketClash
 from monagent.models import Command, Job, Outcome, Result
 from monagent.protocol import ticket_key
@@ -28,6 +28,8 @@ from monagent.protocol import ticket_key
 log = logging.getLogger(__name__)
 
 MEASURE_SECONDS = 1.0
+VERDICT_SECONDS = 2.0
+"""How long a command waits for the fate of the last result under its ticket."""
 LONGEST_PAUSE = 600.0
 """A result postponed for longer than anybody ever asks for was postponed by a clock that has stepped back since."""
 
@@ -88,6 +90,8 @@ class Journal:
         self._unmeasured = 0
         self._full = False
         self._completed = 0
+        self._handing: set[str] = set()
+        self._handing_changed = threading.Condition()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -120,8 +124,12 @@ class Journal:
 
     # -- commands -----------------------------------------------------------------------------------------------
 
-    def accept(self, commands: Sequence[Command]) -> Sequence[Job | None | Fault]:
+    def accept(self, commands: Sequence[Command], *, room: bool = True) -> Sequence[Job | None | Fault]:
         """Write commands down in one commit, and return when they are on disk.
+
+        Args:
+            commands: of one request.
+            room: whether new ones can be taken; without it only repeats are acknowledged.
 
         Returns:
             For each command: the job to be done; None when its ticket has brought the same command before; or
@@ -129,13 +137,15 @@ class Journal:
         """
         if self.broken:
             return [_busy()] * len(commands)
+        if self._handing and not self._verdicts_came(commands):
+            return [Busy("a result with this ticket is just being handed in; try again later")] * len(commands)
         now = self._clock()
         rows = [_row(command, now) for command in commands]
         self._unmeasured += sum(len(row[5]) for row in rows)
 
         def write(db: sqlite3.Connection) -> list[Job | None | Fault]:
             # A repeat takes no room, and its sender must learn that the command is safe.
-            insert = _find if self._full else _insert
+            insert = _insert if room and not self._full else _find
             return [insert(db, row, command) for row, command in zip(rows, commands, strict=True)]
 
         work = self._writer.submit(write)
@@ -175,7 +185,7 @@ class Journal:
             " where state = 'finished' and (next_try <= ? or next_try > ?) order by completed limit ?",
             (now, now + LONGEST_PAUSE, limit),
         )
-        return [Result(row[0], _command(row), json.loads(row[5]), row[6], row[7], len(row[5])) for row in rows]
+        return [Result(row[0], _command(row), json.loads(row[5]), row[6], row[7], _size(row[5])) for row in rows]
 
     def next_due(self) -> float | None:
         """When the next result may be tried (seconds since the epoch), or None when none waits."""
@@ -196,25 +206,51 @@ class Journal:
 
     def postpone(self, result: Result, until: float, refusal: str) -> None:
         """The server has refused this one; it is tried again at `until`."""
-        self._writer.submit(
+        self._require(
             lambda db: db.execute(
                 "update command set attempts = attempts + 1, next_try = ?, refusal = ? where id = ?",
                 (until, refusal, result.id),
-            ),
-            patient=True,
+            )
         )
 
     def _settle(self, results: Iterable[Result], state: str, *, remember: bool, refusal: str | None = None) -> None:
         """Close results in one statement: in every step of one, the other threads may cut in."""
         values = (state, remember, refusal, self._clock(), _json([result.id for result in results]))
-        self._writer.submit(
+        self._require(
             lambda db: db.execute(
                 "update command set state = ?, remembered = remembered and ?, refusal = ?, closed = ?"
                 " where id in (select value from json_each(?))",
                 values,
-            ),
-            patient=True,
+            )
         )
+
+    def _require(self, write: Write) -> None:
+        """Write what must not be lost, however long the disk is full.
+
+        Raises:
+            JournalError: the journal was given up, or stopped.
+        """
+        work = self._writer.submit(write, patient=True)
+        if work.error is not None:
+            raise JournalError(f"{self._path}: cannot be written: {work.error}") from work.error
+
+    @contextlib.contextmanager
+    def handing_in(self, results: Sequence[Result]) -> Iterator[None]:
+        """While a server that uses tickets again is being handed these: it may do so before we have noted its answer."""
+        keys = {ticket_key(result.command.ticket) for result in results if result.command.ticket is not None}
+        with self._handing_changed:
+            self._handing |= keys
+        try:
+            yield
+        finally:
+            with self._handing_changed:
+                self._handing -= keys
+                self._handing_changed.notify_all()
+
+    def _verdicts_came(self, commands: Sequence[Command]) -> bool:
+        keys = {ticket_key(command.ticket) for command in commands if command.ticket is not None}
+        with self._handing_changed:
+            return self._handing_changed.wait_for(lambda: not self._handing & keys, VERDICT_SECONDS)
 
     # -- figures and housekeeping -------------------------------------------------------------------------------
 
@@ -241,11 +277,21 @@ class Journal:
         return 0 if work.error else int(work.result)
 
     def trim(self) -> int:
-        """Drop the arguments and outcomes of the oldest delivered commands, but not their tickets.
+        """Make room: drop the oldest history, whole where no ticket is remembered, or else all but the ticket.
 
         Returns:
             How many rows were trimmed; a bounded number.
         """
+        work = self._writer.submit(
+            lambda db: (
+                db.execute(
+                    "delete from command where id in (select id from command where closed is not null and not remembered"
+                    " and state in ('delivered', 'closed') order by closed limit 5000)"
+                ).rowcount
+            )
+        )
+        if work.error is None and work.result:
+            return int(work.result)
         work = self._writer.submit(
             lambda db: (
                 db.execute(
@@ -265,7 +311,10 @@ class Journal:
 
     def _measure_now_and_then(self) -> None:
         if time.monotonic() - self._measured > MEASURE_SECONDS or self._unmeasured > self._limit // 64:
-            self._measure()
+            try:
+                self._measure()
+            except JournalError as error:
+                log.error("%s", error)  # noqa: TRY400 - the disk's fault, told by whoever writes next
 
     def _measure(self) -> None:
         self._measured = time.monotonic()
@@ -329,7 +378,12 @@ def _find(db: sqlite3.Connection, row: tuple[Any, ...], _command: Command) -> Jo
 
 
 def _busy() -> Busy:
-    return Busy("the journal is full or cannot be written; try again later")
+    return Busy("no new command can be taken now: the journal or the queue is full, or the agent is stopping")
+
+
+def _size(text: str) -> int:
+    """At most what the outcome takes in a call: what JSON escapes is shorter there, what XML escapes is longer."""
+    return len(text) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">") + text.count("\\r"))
 
 
 def _json(value: Any) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from monagent.agent.journal import Journal
-from monagent.errors import Busy, Fault, InternalFault, Unavailable
+from monagent.errors import Busy, Fault, InternalFault, TooLarge, Unavailable
 from monagent.models import Result, Value
 from monagent.protocol import CAPABILITY, GET_CAPABILITIES, OK, STORE_COMMAND_RESULT, SUBMIT_READING, callback
 from monagent.rpc.client import Client
@@ -146,7 +146,8 @@ class Relay:
         pause = self._pause * random.uniform(0.7, 1.0)
         self._stopping.wait(min(pause, HINTED_PAUSE))
         self._hinted.clear()
-        self._hinted.wait(max(pause - HINTED_PAUSE, 0.0))
+        if not self._stopping.is_set():
+            self._hinted.wait(max(pause - HINTED_PAUSE, 0.0))
 
     def _back(self) -> None:
         if self.away_since is not None:
@@ -158,17 +159,20 @@ class Relay:
     # -- one batch ----------------------------------------------------------------------------------------------
 
     def _hand_in(self, results: list[Result]) -> None:
+        if not all(map(_is_reading, results)) and not self._extended:
+            self._extended = None  # a plain server gets no such results: make sure that it still is one
         if self._speaks_extended():
             self._settle(self._together(_fitting(results)), extended=True)
             return
         for result in results:
             if self._stopping.is_set():
                 return
-            self._settle([self._alone(result, extended=False)], extended=False)
+            with self._journal.handing_in([result]):
+                self._settle([self._alone(result, extended=False)], extended=False)
 
     def _speaks_extended(self) -> bool:
         """Ask the server again when it may be another one than before; of a plain one, not before every result."""
-        now = self._clock()
+        now = time.monotonic()
         if self._client.fresh() and (self._extended or now >= self._ask_again):
             self._extended = None
         if self._extended is None:
@@ -190,7 +194,7 @@ class Relay:
             return [self._alone(results[0], extended=True)]
         try:
             answers = self._client.multicall([callback(result, extended=True) for result in results])
-        except (Fault, *_INEXPRESSIBLE):
+        except (Fault, TooLarge, *_INEXPRESSIBLE):
             # The multicall itself was refused: find out one by one whom the server means.
             return [self._alone(result, extended=True) for result in results]
         return [_verdict(result, answer) for result, answer in zip(results, answers, strict=True)]
@@ -203,6 +207,8 @@ class Relay:
             return _verdict(result, self._client.call(method, *params))
         except Fault as fault:
             return _verdict(result, fault)
+        except TooLarge as error:
+            return _Verdict(result, str(error))
         except _INEXPRESSIBLE as error:
             log.exception("result ticket=%s cannot be put into a call", result.command.ticket)
             return _Verdict(result, f"cannot be put into a call: {type(error).__name__}")

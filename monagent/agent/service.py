@@ -129,6 +129,7 @@ class Agent:
 
     def abandon(self) -> None:
         """Kill what runs, before the process ends without draining. The journal needs no goodbye."""
+        self._executor.abandon()
         self._runner.kill_all()
 
     def status(self) -> Outcome:

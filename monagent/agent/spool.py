@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monagent.agent import journal
-from monagent.errors import JournalError
+from monagent.errors import JournalError, TicketClash
 
 JOURNAL_FILE = "journal.db"
 LIST_LIMIT = 10_000
@@ -57,9 +57,13 @@ class Spool(AbstractContextManager["Spool"]):
         return self._entries("ticket = ?", (ticket,))
 
     def retry(self, ticket: str) -> int:
-        """Put the rejected result of a ticket back into the queue; returns how many there were."""
+        """Put the rejected result of a ticket back into the queue; returns how many there were.
+
+        Raises:
+            TicketClash: the server has used the ticket for another command since.
+        """
         return self._change(
-            "update command set state = 'finished', attempts = 0, next_try = 0, closed = null"
+            "update command set state = 'finished', attempts = 0, next_try = 0, closed = null, remembered = 1"
             " where ticket = ? and state = 'rejected'",
             ticket,
         )
@@ -79,6 +83,10 @@ class Spool(AbstractContextManager["Spool"]):
     def _change(self, statement: str, ticket: str) -> int:
         try:
             return self._db.execute(statement, (ticket,)).rowcount
+        except sqlite3.IntegrityError:
+            raise TicketClash(
+                f"ticket {ticket!r} is in use again for another command; it can only be dropped"
+            ) from None
         except sqlite3.Error as error:
             raise JournalError(f"the journal cannot be written: {error}") from error
 

@@ -84,7 +84,6 @@ class Writer:
         self._queue: SimpleQueue[Work | _Signal] = SimpleQueue()
         self._gathered: list[Work] = []
         self._gathered_lock = threading.Lock()
-        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.broken = ""
 
@@ -96,7 +95,6 @@ class Writer:
 
     def stop(self) -> None:
         """Commit what waits, then end. A disk that is full now is not waited for."""
-        self._stopping.set()
         self._queue.put(_Signal.STOP)
         if self._thread:
             self._thread.join()
@@ -119,20 +117,24 @@ class Writer:
             self._queue.put(_Signal.GATHER)
 
     def _run(self) -> None:
+        held: list[Work] = []  # patient work that the disk has no room for now
         stopping = False
         while not stopping:
-            batch, stopping = self._collect(self._queue.get())
-            if batch:
-                self._commit(batch)
-            self._on_committed()
-
-    def _collect(self, item: Work | _Signal) -> tuple[list[Work], bool]:
-        """Whatever waits, up to a full batch; True with it when the end was among it."""
-        if item is _Signal.GATHER:
+            batch, stopping = self._collect(RETRY_SECONDS if held else None)
             try:
-                item = self._queue.get(timeout=GATHER_SECONDS)
-            except Empty:
-                item = _Signal.COMMIT
+                held = self._write(held + batch)
+                self._on_committed()
+            except Exception as error:  # the top of the thread: all who wait must hear of it
+                log.exception("the journal's writer failed")
+                self._give_up(str(error))
+        for work in held:
+            work.release(_Stopped())
+
+    def _collect(self, seconds: float | None) -> tuple[list[Work], bool]:
+        """Whatever waits, up to a full batch; True with it when the end was among it."""
+        item = self._next(seconds)
+        if item is _Signal.GATHER:
+            item = self._next(GATHER_SECONDS)
         batch: list[Work] = []
         while item is not _Signal.STOP:
             if isinstance(item, Work):
@@ -145,26 +147,34 @@ class Writer:
             self._gathered = []
         return batch, item is _Signal.STOP
 
-    def _commit(self, batch: list[Work]) -> None:
-        """Write a batch. Patient work is tried until it is on disk or the file is given up."""
-        while batch and (failure := self._try(batch)) is not None:
+    def _next(self, seconds: float | None) -> Work | _Signal:
+        try:
+            return self._queue.get(timeout=seconds)
+        except Empty:
+            return _Signal.COMMIT
+
+    def _write(self, batch: list[Work]) -> list[Work]:
+        """Write a batch; returns the patient work that must be tried again, having released all others."""
+        while batch and not self.broken:
+            failure = self._try(batch)
+            if failure is None:
+                _release(batch)
+                if any(work.done is None for work in batch):
+                    self._on_gathered()
+                return []
             culprit, error = failure
-            if culprit is not None:
-                log.error("a piece of work cannot be written", exc_info=error)
-                gone = [culprit]
-            else:
+            if culprit is None:
                 self._note(error)
-                give_up = bool(self.broken) or self._stopping.is_set()
-                gone = [work for work in batch if give_up or not work.patient]
-            for work in gone:
-                work.release(error)
-            batch = [work for work in batch if work not in gone]
-            if batch and culprit is None:
-                self._stopping.wait(RETRY_SECONDS)
-        for work in batch:
-            work.release()
-        if any(work.done is None for work in batch):
-            self._on_gathered()
+                _release([work for work in batch if not work.patient], error)
+                batch = [work for work in batch if work.patient]
+                if not self.broken:
+                    return batch
+            else:
+                log.error("a piece of work cannot be written", exc_info=error)
+                culprit.release(error)
+                batch = [work for work in batch if work is not culprit]
+        _release(batch, sqlite3.OperationalError(self.broken))
+        return []
 
     def _try(self, batch: list[Work]) -> tuple[Work | None, Exception] | None:
         """One transaction; on failure the error, with the piece of work whose own fault it is."""
@@ -192,6 +202,19 @@ class Writer:
 
     def _note(self, error: Exception) -> None:
         log.error("the journal cannot be written: %s", error)
-        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in PASSING and not self.broken:
-            self.broken = str(error)
+        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in PASSING:
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        if not self.broken:
+            self.broken = reason or "unknown error"
             self._on_broken(self.broken)
+
+
+class _Stopped(Exception):
+    """The writer ended before the disk had room."""
+
+
+def _release(batch: list[Work], error: Exception | None = None) -> None:
+    for work in batch:
+        work.release(error)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from monagent.errors import ConfigError, MonagentError, Problem
+from monagent.errors import MonagentError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,15 +24,9 @@ EXIT_BUG, EXIT_IO, EXIT_PERMISSION, EXIT_CONFIG = 70, 74, 77, 78
 
 
 def find_config(given: str | None, variable: str, name: str, system: Path) -> Path:
-    """The configuration file: as given, from the environment, in this directory, or the system-wide one.
-
-    Raises:
-        ConfigError: one was named, and is not there.
-    """
+    """The configuration file: as given, from the environment, in this directory, or the system-wide one."""
     named = given or os.environ.get(variable)
     if named:
-        if not os.path.exists(named):
-            raise ConfigError([Problem(named, None, "", "", "there is no such file")])
         return Path(named)
     here = Path(name)
     return here if here.exists() or not system.exists() else system

@@ -44,8 +44,9 @@ def check(
     75 when no result came in time.
     """
     store = open_store(config)
+    host = known_host(store, host_name)
     require_server(config)
-    ticket = Dispatcher(store).send(known_host(store, host_name), SUBMIT_READING, [sensor, list(arguments)])
+    ticket = Dispatcher(store).send(host, SUBMIT_READING, [sensor, list(arguments)])
     reading = _await(lambda: store.reading(ticket), wait)
     if reading is None:
         _no_result(context, ticket, wait)
@@ -69,8 +70,9 @@ _SENDABLE = {"status": "cmd_status", "list-sensors": "cmd_list_sensors"}
 def send(context: click.Context, host_name: str, command: str, wait: float, config: Path) -> None:
     """Send COMMAND to HOST now and print its outcome as JSON. `monserver run` must be running."""
     store = open_store(config)
+    host = known_host(store, host_name)
     require_server(config)
-    ticket = Dispatcher(store).send(known_host(store, host_name), _SENDABLE[command])
+    ticket = Dispatcher(store).send(host, _SENDABLE[command])
     outcome = _await(lambda: store.outcome(ticket), wait)
     if outcome is None:
         _no_result(context, ticket, wait)

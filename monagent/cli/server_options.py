@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import click
 
 from monagent.cli.options import SYSTEM_SERVER_CONFIG, find_config
 from monagent.config import server_settings
-from monagent.errors import BadArguments, Fault, StoreError, Unavailable
+from monagent.errors import BadArguments, ConfigError, Fault, Problem, StoreError, Unavailable
 from monagent.protocol import HEALTHCHECK
 from monagent.rpc.client import Client
 from monagent.server.records import Host
@@ -23,7 +24,10 @@ def config_option(command: F) -> F:
     """Adds `-c/--config FILE`; the command gets `config`, a path that may not exist."""
 
     def found(_context: click.Context, _parameter: click.Parameter, given: str | None) -> Path:
-        return find_config(given, "MONSERVER_CONFIG", "server.cfg", SYSTEM_SERVER_CONFIG)
+        path = find_config(given, "MONSERVER_CONFIG", "server.cfg", SYSTEM_SERVER_CONFIG)
+        if (given or os.environ.get("MONSERVER_CONFIG")) and not path.exists():
+            raise ConfigError([Problem(str(path), None, "", "", "there is no such file")])
+        return path
 
     return click.option(
         "-c",

@@ -224,7 +224,7 @@ class Section:
 def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file; monagent init DIR writes one, -c FILE names another"
-    return (error.strerror or str(error)).lower()
+    return error.strerror or str(error)
 
 
 def _sync_directory(path: Path) -> None:

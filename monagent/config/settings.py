@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from monagent.config import values
 from monagent.config.manager import ConfigManager
@@ -223,6 +224,13 @@ def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSec
             f'"{agent.host}" is reachable by others, and this version does not serve TLS yet: '
             "listen on loopback, or set [security] insecure = yes where the network itself is protected",
         )
+    monitor: MonitorSection | None = plain["monitor"]
+    if monitor and urlsplit(monitor.url).scheme == "http":
+        for name in ("ca", "certificate", "key"):
+            if getattr(monitor, name):
+                found.complain("monitor", name, "is for https, and the url is http: nothing would be protected")
+    if monitor and monitor.key and not monitor.certificate:
+        found.complain("monitor", "key", "needs the certificate that belongs to it")
     for section, name in _promised_later(sensor, security, sensors):
         # Ignoring it would leave a host less safe than its file says.
         found.complain(section, name, "is not supported by this version; leave it out")

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from monagent.errors import Fault, InvalidRequest, NotWellFormed, Unavailable
+from monagent.errors import Fault, InvalidRequest, NotWellFormed, TooLarge, Unavailable
 from monagent.models import Value
 from monagent.protocol import MULTICALL
 from monagent.rpc import marshal, unmarshal
@@ -125,6 +125,8 @@ class Client:
 
 
 def _checked(response: http.client.HTTPResponse, answer: bytes, limits: unmarshal.Limits) -> bytes:
+    if response.status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        raise TooLarge("the request was too large for the server")
     if response.status != http.HTTPStatus.OK:
         raise Unavailable(f"the server answered HTTP {response.status}")
     if response.headers.get("Content-Encoding", "identity") != "identity":

@@ -7,6 +7,7 @@ other open file. Whatever it leaves behind in its group is killed with it, at it
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pwd
 import select
@@ -19,9 +20,12 @@ from typing import Any
 from monagent.models import Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
 
+log = logging.getLogger(__name__)
+
 _CHUNK = 64 * 1024
 _PIPE_MAX = 1024 * 1024  # what a pipe holds at most (/proc/sys/fs/pipe-max-size)
 _SOON_MS = 20
+_REAP_SECONDS = 2.0
 _POLL_STEP = 3600.0  # poll() takes an int of milliseconds; longer deadlines are waited for in steps
 
 
@@ -42,6 +46,7 @@ class Runner:
         self._environment = clean_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._running: set[int] = set()
+        self._stuck: list[subprocess.Popen[bytes]] = []
 
     def kill_all(self) -> None:
         """Kill every program that is running now, with its group."""
@@ -63,7 +68,7 @@ class Runner:
             # Before its leader is reaped: until then nobody else can own the group's number.
             _kill_group(process.pid)
             self._running.discard(process.pid)
-            code = process.wait()
+            code = self._reap(process)
             reason = "timeout" if timed_out else "output-too-long" if out.overflowed else "signal" if code < 0 else ""
             if timed_out:
                 code = -signal.SIGKILL
@@ -71,6 +76,16 @@ class Runner:
         finally:
             out.close()
             err.close()
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> int:
+        """Its exit status. What cannot be killed (another user's, or stuck in the kernel) does not hold the worker."""
+        self._stuck = [other for other in self._stuck if other.poll() is None]
+        try:
+            return process.wait(_REAP_SECONDS)
+        except subprocess.TimeoutExpired:
+            log.warning("pid %d could not be killed at its deadline", process.pid)
+            self._stuck.append(process)
+            return -signal.SIGKILL
 
     def _spawn(self, run: Run, out: _Output, err: _Output) -> subprocess.Popen[bytes]:
         out_writer = out.open()

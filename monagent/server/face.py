@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from http import HTTPStatus
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-from monagent.errors import BadArguments, Fault, HttpRefusal
+from monagent.errors import BadArguments, Fault, HttpRefusal, Unavailable
 from monagent.models import Value
 from monagent.protocol import (
     HEALTHCHECK,
@@ -25,7 +25,7 @@ from monagent.rpc import marshal
 from monagent.rpc.dispatch import Deferred, Method
 from monagent.server.records import Delivery
 from monagent.server.store import Store
-from monagent.server.tickets import is_from, judge
+from monagent.server.tickets import AddressBook, judge
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Face:
         """
         self._store = store
         self._url = url
+        self._addresses = AddressBook()
 
     def methods(self) -> list[Method]:
         """Everything that may be called, for the dispatcher."""
@@ -71,15 +72,15 @@ class Face:
         """Judge the results of one request, keep the good ones in one commit, answer each.
 
         Raises:
-            HttpRefusal: 503 when the database cannot be used now. A fault would be an answer, and the agents would give
+            HttpRefusal: 503 when the database, or the name of a host, cannot be looked up now. A fault would be an answer, and the agents would give
                 their results up; so they keep them.
         """
         try:
             found = self._store.tickets([delivery.ticket for delivery in deliveries])
-            verdicts = judge(deliveries, found, is_from)
+            verdicts = judge(deliveries, found, self._addresses.is_from)
             self._store.redeem([verdict for verdict in verdicts if isinstance(verdict, tuple)])
-        except DBAPIError as error:
-            log.error("results refused, the database cannot be used: %s", error.orig)  # noqa: TRY400 - a state, not a bug
+        except (OperationalError, InterfaceError, Unavailable) as error:
+            log.error("results refused for now: %s", error)  # noqa: TRY400 - a state, not a bug
             raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE) from error
         for delivery, verdict in zip(deliveries, verdicts, strict=True):
             if isinstance(verdict, Fault):

@@ -6,10 +6,9 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from monagent.errors import BadArguments, Fault
+from monagent.errors import BadArguments, Fault, Unavailable
 from monagent.protocol import OK
 from monagent.server.records import Delivery, Host, IssuedTicket
 
@@ -63,20 +62,40 @@ def _judge_one(
     return OK if kept == delivery.fingerprint else BadArguments("this ticket was already used for another result")
 
 
-def is_from(peer: str, host: Host) -> bool:
-    """Whether an address is one that results of this host may come from."""
-    address = ip_address(peer.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if host.sources:
-        return any(address in ip_network(source) for source in host.sources)
-    return str(address) in _addresses(host.address, int(time.monotonic() // RESOLVE_SECONDS))
+class AddressBook:
+    """Where hosts are: what their names resolve to, looked up once a minute. Any thread may ask."""
+
+    def __init__(self, resolve: Callable[[str], frozenset[str]] | None = None) -> None:
+        self._resolve = resolve or _resolve
+        self._known: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def is_from(self, peer: str, host: Host) -> bool:
+        """Whether an address is one that results of this host may come from.
+
+        Raises:
+            Unavailable: its name cannot be resolved now, and never could be before.
+        """
+        address = ip_address(peer.partition("%")[0])
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        if host.sources:
+            return any(address in ip_network(source) for source in host.sources)
+        return str(address) in self._addresses(host.address)
+
+    def _addresses(self, name: str) -> frozenset[str]:
+        looked_up, addresses = self._known.get(name, (float("-inf"), frozenset()))
+        if time.monotonic() - looked_up < RESOLVE_SECONDS:
+            return addresses
+        try:
+            addresses = self._resolve(name)
+        except OSError as error:
+            # A name server that is away must not turn good results into refused ones.
+            if not addresses:
+                raise Unavailable(f"the name {name} cannot be resolved now") from error
+            return addresses
+        self._known[name] = (time.monotonic(), addresses)
+        return addresses
 
 
-@lru_cache(maxsize=10_000)
-def _addresses(name: str, _minute: int) -> frozenset[str]:
-    """What a name resolves to, looked up once a minute."""
-    try:
-        return frozenset(str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(name, None))
-    except OSError:
-        return frozenset()
+def _resolve(name: str) -> frozenset[str]:
+    return frozenset(str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(name, None))

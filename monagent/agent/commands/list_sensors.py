@@ -11,15 +11,17 @@ HELP_SECONDS = 5.0
 HELP_LIMIT = 8 * 1024
 TOTAL_SECONDS = 20.0
 """For all sensors together; those whose turn does not come are named without their help."""
-TOTAL_LIMIT = 512 * 1024
+DIRECT_SECONDS = 5.0
+"""Where a caller waits for the answer, and a thread with it."""
+TOTAL_LIMIT = 256 * 1024
 """Bytes of all help texts together; what goes beyond is left out, the names are not."""
 
 
-def help_texts(tools: Tools) -> dict[str, str]:
-    """The help of every sensor, by its name."""
+def help_texts(tools: Tools, seconds: float) -> dict[str, str]:
+    """The help of every sensor, by its name, within so many seconds."""
     texts: dict[str, str] = {}
     left = TOTAL_LIMIT
-    until = time.monotonic() + TOTAL_SECONDS
+    until = time.monotonic() + seconds
     for name in tools.sensors.names():
         texts[name] = _help_text(name, tools, until - time.monotonic())[: max(left, 0)]
         left -= len(texts[name])
@@ -41,13 +43,13 @@ def _help_text(name: str, tools: Tools, seconds: float) -> str:
 
 def perform(_command: Command, tools: Tools) -> Outcome:
     """Ask every sensor for its help."""
-    texts = help_texts(tools)
+    texts = help_texts(tools, TOTAL_SECONDS)
     return {"status": "ok", "message": f"{len(texts)} sensors", "sensors": texts}
 
 
 def direct(tools: Tools) -> Value:
     """The form without a ticket: the answer is the struct itself."""
-    return dict(help_texts(tools))
+    return dict(help_texts(tools, DIRECT_SECONDS))
 
 
 COMMAND = CommandKind(

@@ -16,6 +16,8 @@ from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, NOT_A_NUMBER,
 log = logging.getLogger(__name__)
 
 _USAGE = f"{SUBMIT_READING} takes (ticket, sensor, [arguments])"
+LINE_LIMIT = 8192
+"""Characters of arguments in one string; splitting takes a time that grows with the square."""
 _UNTRUSTED = ("timeout", "output-too-long", "not-executable", "not-found")
 
 
@@ -39,6 +41,8 @@ def _arguments(value: Value) -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):
+        if len(value) > LINE_LIMIT:
+            raise BadArguments(f"arguments in one string may have {LINE_LIMIT} characters; use an array for more")
         try:
             return shlex.split(value)
         except ValueError:

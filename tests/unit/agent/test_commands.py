@@ -309,7 +309,7 @@ def test_a_long_help_is_cut_and_no_name_is_lost(sensors: Path, install: Install)
     for number in range(100):
         install(f"s{number}", "")
     chatty = tools(sensors, lambda run: RunResult(0, b"x" * run.output_limit, b"", "", 0.0, 0.0))
-    texts = list_sensors.help_texts(chatty)
+    texts = list_sensors.help_texts(chatty, 20)
 
     assert len(texts) == 100
     assert sum(map(len, texts.values())) <= list_sensors.TOTAL_LIMIT
@@ -324,7 +324,7 @@ def test_a_sensor_that_hangs_on_its_help_costs_seconds_at_most(
     install("a", "sleep 60")
     install("b", "echo help")
 
-    assert list_sensors.help_texts(real) == {"a": "(no help: timeout)", "b": "help"}
+    assert list_sensors.help_texts(real, 20) == {"a": "(no help: timeout)", "b": "help"}
 
 
 def test_no_sensors_are_an_empty_list(real: Tools) -> None:

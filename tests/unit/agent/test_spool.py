@@ -9,7 +9,8 @@ import pytest
 
 from monagent.agent.journal import Journal
 from monagent.agent.spool import Spool
-from monagent.errors import JournalError
+from monagent.errors import JournalError, TicketClash
+from monagent.models import Job
 from tests.unit.agent.parts import NOON, STATUS, accepted, command, finish, reading, state
 
 
@@ -103,14 +104,25 @@ def test_only_rejected_results_can_be_put_back_or_given_up(journal: Journal, tmp
     assert journal.counts() == {"accepted": 1, "finished": 1, "rejected": 0}
 
 
-def test_a_rejected_ticket_that_a_plain_server_used_again_can_be_put_back(journal: Journal, tmp_path: Path) -> None:
-    """Both results are handed in, each under the same number."""
+def test_a_rejected_ticket_that_a_plain_server_used_again_can_only_be_dropped(journal: Journal, tmp_path: Path) -> None:
+    """Or its result would be handed in as the other command's."""
     rejected(journal, 1, remember=False)
     finish(journal, *accepted(journal, command(1)))
     with Spool(tmp_path) as spool:
+        with pytest.raises(TicketClash, match="in use again"):
+            spool.retry("1")
+        assert spool.drop("1") == 1
+
+    assert [result.command.ticket for result in journal.due(10)] == [1]
+
+
+def test_a_result_that_is_put_back_has_its_ticket_remembered(journal: Journal, tmp_path: Path) -> None:
+    """It is undelivered again, so that a repeat of its command must not run."""
+    rejected(journal, 1, remember=False)
+    with Spool(tmp_path) as spool:
         assert spool.retry("1") == 1
 
-    assert [result.command.ticket for result in journal.due(10)] == [1, 1]
+    assert not isinstance(journal.accept([command(1)])[0], Job)
 
 
 def test_a_directory_without_a_journal_is_told(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_problems_can_be_had_as_json(tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param("", "[monitor] url: must be given", id="empty"),
-        pytest.param("url = x\n", ":1 []: a section like [sensor] must come before", id="no section"),
+        pytest.param("url = x\n", ":1: a section like [sensor] must come before", id="no section"),
         pytest.param("[monitor]\nurl\n", ":2", id="no value"),
         pytest.param("[monitor]\nurl = http://a/\nurl = http://b/\n", ":3 [monitor] url: stands twice", id="twice"),
         pytest.param("[monitor]\nurl = http://%(host)s/\n", ":2 [monitor] url: refers to %(host)s", id="reference"),
@@ -162,7 +162,10 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
 
         assert (missing.returncode, binary.returncode) == (78, 78)
         assert "missing.cfg" in missing.stderr
-        assert "cannot be read: No such file or directory" in missing.stderr
+        assert (
+            "cannot be read: there is no such file; monagent init DIR writes one, -c FILE names another"
+            in missing.stderr
+        )
         assert "is not UTF-8 text" in binary.stderr
         assert "Traceback" not in missing.stderr + binary.stderr
 

@@ -57,7 +57,7 @@ def test_hosts_are_added_listed_shown_and_removed(server_config: Path) -> None:
     )
     web1 = {"name": "web1", "address": "192.0.2.1", "port": 8080, "sources": ["10.0.0.0/8", "::1"]}
 
-    assert (add.returncode, add.stdout, add.stderr) == (0, "", "")
+    assert (add.returncode, add.stdout, add.stderr) == (0, "", "added web1, 192.0.2.1 port 8080\n")
     assert listed.stdout == "b     host.example.org:9\nweb1  192.0.2.1:8080  10.0.0.0/8 ::1\n"
     assert json.loads(monserver("host", "list", "--json", "-c", server_config).stdout)[1] == web1
     assert "address  192.0.2.1\n" in shown.stdout
@@ -81,7 +81,12 @@ def test_a_host_that_is_there_twice_or_not_at_all_is_a_negative_answer(server_co
 
 
 def test_an_empty_list_is_empty(server_config: Path) -> None:
-    """For people and for programs."""
+    """For people and for programs; where there is no database at all, that is told instead."""
+    nothing = monserver("host", "list", "-c", server_config)
+    assert (nothing.returncode, nothing.stdout) == (74, "")
+    assert "there is no database" in nothing.stderr
+    monserver("host", "add", "web1", "192.0.2.1", "-c", server_config)
+    monserver("host", "remove", "web1", "-c", server_config)
     assert monserver("host", "list", "-c", server_config).stdout == ""
     assert json.loads(monserver("host", "list", "--json", "-c", server_config).stdout) == []
 
@@ -147,7 +152,7 @@ def test_a_refused_command_is_a_negative_answer(fleet: Path) -> None:
     done = monserver("check", "web1", "no-such-sensor", "-c", fleet)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "monserver: no such sensor here; cmd_list_sensors names them all\n"
+    assert done.stderr == "monserver: the agent of web1 refused: no such sensor here; cmd_list_sensors names them all\n"
 
 
 @pytest.mark.parametrize("command", [["check", "away", "echo"], ["send", "away", "status"]])

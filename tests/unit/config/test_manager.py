@@ -175,13 +175,13 @@ def test_a_reference_that_leads_nowhere_is_a_problem(write: Write, text: str, ex
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a = 1\n", ["client.cfg:1 []: a section like [sensor] must come before the first option"]),
+        ("a = 1\n", ["client.cfg:1: a section like [sensor] must come before the first option"]),
         ("[s]\na = 1\nb = 2\na = 3\n", ["client.cfg:4 [s] a: stands twice in [s]"]),
         ("[s]\na = 1\nA = 3\n", ["client.cfg:3 [s] a: stands twice in [s]"]),
         ("[s]\n[t]\n\n[s]\n", ["client.cfg:4 [s]: stands twice"]),
         (
             "[s]\nnonsense\na = 1\nmore nonsense\n",
-            [f"client.cfg:{line} []: is neither a section, nor an option, nor a comment" for line in (2, 4)],
+            [f"client.cfg:{line}: is neither a section, nor an option, nor a comment" for line in (2, 4)],
         ),
     ],
 )
@@ -198,12 +198,14 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path, data: bytes) -> None
     path = tmp_path / "client.cfg"
     path.write_bytes(data)
 
-    assert problems(path) == ["client.cfg []: is not UTF-8 text"]
+    assert problems(path) == ["client.cfg: is not UTF-8 text"]
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """Unless it may be missing."""
-    assert problems(tmp_path / "client.cfg") == ["client.cfg []: cannot be read: No such file or directory"]
+    assert problems(tmp_path / "client.cfg") == [
+        "client.cfg: cannot be read: there is no such file; monagent init DIR writes one, -c FILE names another"
+    ]
     assert ConfigManager(tmp_path / "client.cfg", missing_ok=True).sections() == []
 
 

@@ -101,7 +101,9 @@ def test_without_the_servers_url_nothing_goes(write: Write, text: str) -> None:
 
 def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
     """The agent's file must be there."""
-    assert told(tmp_path / "client.cfg") == ["client.cfg []: cannot be read: No such file or directory"]
+    assert told(tmp_path / "client.cfg") == [
+        "client.cfg: cannot be read: there is no such file; monagent init DIR writes one, -c FILE names another"
+    ]
 
 
 def test_the_host_name_is_the_systems_unless_given(write: Write) -> None:
@@ -112,12 +114,12 @@ def test_the_host_name_is_the_systems_unless_given(write: Write) -> None:
 
 def test_relative_paths_start_at_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the agent is started."""
-    path = write(f"""
+    path = write("""
         [sensor]
         path = a
         backup = /b
         [monitor]
-        url = {URL}
+        url = https://m/
         ca = ca.pem
         [agent]
         state = ../var

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monagent.errors import BadArguments
+from monagent.errors import BadArguments, Unavailable
 from monagent.protocol import ticket_from_wire
 from monagent.server.records import Delivery, Host, IssuedTicket
-from monagent.server.tickets import is_from, judge, new_ticket
+from monagent.server.tickets import AddressBook, judge, new_ticket
 
 WEB1 = Host(1, "web1", "192.0.2.1", 8080, ())
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -147,7 +147,6 @@ def test_tickets_are_long_differ_and_fit_the_protocol() -> None:
         ("127.0.0.2", Host(1, "a", "127.0.0.1", 1, ()), False),
         ("::1", Host(1, "a", "::1", 1, ()), True),
         ("fe80::1%eth0", Host(1, "a", "fe80::1", 1, ()), True),
-        ("127.0.0.1", Host(1, "a", "no.such.name.invalid", 1, ()), False),
         ("10.1.2.3", Host(1, "a", "127.0.0.1", 1, ("10.0.0.0/8",)), True),
         ("::ffff:10.1.2.3", Host(1, "a", "127.0.0.1", 1, ("10.0.0.0/8",)), True),
         ("127.0.0.1", Host(1, "a", "127.0.0.1", 1, ("10.0.0.0/8",)), False),
@@ -156,4 +155,30 @@ def test_tickets_are_long_differ_and_fit_the_protocol() -> None:
 )
 def test_an_address_belongs_to_a_host_by_its_networks_or_its_name(peer: str, host: Host, expected: bool) -> None:
     """Networks replace the address where they are given."""
-    assert is_from(peer, host) is expected
+    assert AddressBook().is_from(peer, host) is expected
+
+
+def test_a_name_server_that_is_away_refuses_nobody() -> None:
+    """What was known before holds; what was never known is asked for again."""
+    answers: list[frozenset[str] | OSError] = [
+        OSError("away"),
+        frozenset({"192.0.2.1"}),
+        OSError("away"),
+        OSError("away"),
+    ]
+
+    def resolve(_name: str) -> frozenset[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    host = Host(1, "web1", "web1.example.org", 8080, ())
+    book = AddressBook(resolve)
+    with pytest.raises(Unavailable):
+        book.is_from("192.0.2.1", host)
+    assert book.is_from("192.0.2.1", host)
+    book._known["web1.example.org"] = (float("-inf"), frozenset({"192.0.2.1"}))
+
+    assert book.is_from("192.0.2.1", host)
+    assert not book.is_from("192.0.2.2", host)
