@@ -105,7 +105,7 @@ class Agent:
         self._housekeeping.start()
         host, port = self.address
         log.info(
-            "agent %s listens on %s port %d, %d commands resumed", monagent.__version__, host, port, len(unfinished)
+            "agent %s listens on %s port %d, %d unfinished taken up", monagent.__version__, host, port, len(unfinished)
         )
         if self._settings.security.insecure:
             log.warning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import stat
 import threading
 import time
 import xmlrpc.server
@@ -462,6 +463,8 @@ def test_errors_leave_no_socket_open(serve: Serve, connect: Connect) -> None:
 
 def _is_client_socket(name: str, server: HostileServer) -> bool:
     try:
+        if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+            return False
         with socket.socket(fileno=os.dup(int(name))) as sock:
             return bool(sock.getpeername()[1] == int(server.url.split(":")[2].split("/")[0]))
     except (OSError, IndexError, TypeError):
