@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from monagent.agent import journal as journal_module
 from monagent.agent import writer as writer_module
 from monagent.agent.journal import Journal
-from monagent.errors import JournalError
+from monagent.errors import Busy, JournalError
 from monagent.models import Command, Job
 from tests.unit.agent.conftest import OpenJournal
 from tests.unit.agent.parts import (
@@ -625,3 +625,63 @@ def test_the_constants_fit_each_other() -> None:
     """Gathering is far shorter than measuring, and a batch is bounded."""
     assert writer_module.GATHER_SECONDS < 0.05 < journal_module.MEASURE_SECONDS
     assert 0 < writer_module.BATCH <= 5000
+
+
+def test_a_full_disk_with_results_waiting_still_answers_callers(open_journal: OpenJournal) -> None:
+    """New commands are refused at once while a result waits for room, and both go on when there is room again."""
+    journal = open_journal()
+    jobs = accepted(journal, *(command(f"t{number}") for number in range(3)))
+    (pages,) = journal._connection.execute("pragma page_count").fetchone()
+    journal._connection.execute(f"pragma max_page_count = {pages}")
+    for job in jobs:
+        journal.finish(job, reading("1" * 4000), NOON)
+    started = time.monotonic()
+    refused = [journal.accept([command(f"big{number}", "x" * 9000)]) for number in range(3)]
+    took = time.monotonic() - started
+    journal._connection.execute("pragma max_page_count = 1000000")
+
+    assert [type(answer) for (answer,) in refused] == [Busy] * 3
+    assert took < 5
+    wait_until(lambda: len(journal.due(10)) == 3, "the results are on disk", seconds=10)
+    assert journal.broken == ""
+
+
+def test_a_journal_that_was_given_up_is_not_written_again(
+    open_journal: OpenJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever made the writer fail, everybody who waits hears of it, and nothing more gets into the file."""
+    broken: list[str] = []
+    journal = open_journal(on_broken=broken.append)
+    (job,) = accepted(journal, command("before"))
+
+    def fail() -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(journal._writer, "_on_committed", fail)
+    journal.accept([command("last")])
+    wait_until(lambda: journal.broken != "", "it is given up")
+    journal.finish(job, reading(), NOON)
+
+    assert [type(answer) for answer in journal.accept([command("after")])] == [Busy]
+    assert broken == ["no memory"]
+    assert rows(journal._path, "select ticket, state from command order by id") == [
+        ("before", "accepted"),
+        ("last", "accepted"),
+    ]
+
+
+def test_a_plain_server_may_use_a_ticket_again_while_its_answer_is_being_noted(open_journal: OpenJournal) -> None:
+    """The second command waits for the fate of the first result, and then runs."""
+    journal = open_journal()
+    finish(journal, *accepted(journal, command(1)))
+    results = journal.due(10)
+    answers: list[object] = []
+    caller = threading.Thread(target=lambda: answers.extend(journal.accept([command(1)])))
+    with journal.handing_in(results):
+        caller.start()
+        time.sleep(0.1)
+        assert answers == []
+        journal.delivered(results, remember=False)
+    caller.join(10)
+
+    assert [type(answer) for answer in answers] == [Job]
