@@ -15,13 +15,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from monagent.agent.rows import COMMAND, busy, command_of, find, insert, row_of, size_in_call, to_json
 from monagent.agent.writer import Write, Writer
-from monagent.errors import Busy, Fault, JournalError, TicketClash
+from monagent.errors import Busy, Fault, JournalError
 from monagent.models import Command, Job, Outcome, Result
 from monagent.protocol import ticket_key
 
@@ -136,27 +136,27 @@ class Journal:
             the fault to be answered (`TicketClash`, `Busy`).
         """
         if self.broken:
-            return [_busy()] * len(commands)
+            return [busy()] * len(commands)
         if self._handing and not self._verdicts_came(commands):
             return [Busy("a result with this ticket is just being handed in; try again later")] * len(commands)
         now = self._clock()
-        rows = [_row(command, now) for command in commands]
+        rows = [row_of(command, now) for command in commands]
         self._unmeasured += sum(len(row[5]) for row in rows)
 
         def write(db: sqlite3.Connection) -> list[Job | None | Fault]:
             # A repeat takes no room, and its sender must learn that the command is safe.
-            insert = _insert if room and not self._full else _find
-            return [insert(db, row, command) for row, command in zip(rows, commands, strict=True)]
+            take = insert if room and not self._full else find
+            return [take(db, row, command) for row, command in zip(rows, commands, strict=True)]
 
         work = self._writer.submit(write)
         if work.error is not None:
-            return [_busy()] * len(commands)
+            return [busy()] * len(commands)
         answers: list[Job | None | Fault] = work.result
         return answers
 
     def finish(self, job: Job, outcome: Outcome, finished: float) -> None:
         """Keep the result of a job. Returns at once; the relay is told when it is on disk."""
-        text = _json(outcome)
+        text = to_json(outcome)
 
         def write(db: sqlite3.Connection) -> bool:
             self._completed += 1
@@ -172,8 +172,8 @@ class Journal:
 
     def unfinished(self) -> list[Job]:
         """What was accepted and not finished, oldest first: the work of a process that was killed."""
-        rows = self._all(f"select {_COMMAND} from command where state = 'accepted' order by id")
-        return [Job(row[0], _command(row)) for row in rows]
+        rows = self._all(f"select {COMMAND} from command where state = 'accepted' order by id")
+        return [Job(row[0], command_of(row)) for row in rows]
 
     # -- results ------------------------------------------------------------------------------------------------
 
@@ -181,11 +181,13 @@ class Journal:
         """Results that may be tried now, in order of completion, at most `limit`."""
         now = self._clock()
         rows = self._all(
-            f"select {_COMMAND}, outcome, finished, attempts from command"
+            f"select {COMMAND}, outcome, finished, attempts from command"
             " where state = 'finished' and (next_try <= ? or next_try > ?) order by completed limit ?",
             (now, now + LONGEST_PAUSE, limit),
         )
-        return [Result(row[0], _command(row), json.loads(row[5]), row[6], row[7], _size(row[5])) for row in rows]
+        return [
+            Result(row[0], command_of(row), json.loads(row[5]), row[6], row[7], size_in_call(row[5])) for row in rows
+        ]
 
     def next_due(self) -> float | None:
         """When the next result may be tried (seconds since the epoch), or None when none waits."""
@@ -215,7 +217,7 @@ class Journal:
 
     def _settle(self, results: Iterable[Result], state: str, *, remember: bool, refusal: str | None = None) -> None:
         """Close results in one statement: in every step of one, the other threads may cut in."""
-        values = (state, remember, refusal, self._clock(), _json([result.id for result in results]))
+        values = (state, remember, refusal, self._clock(), to_json([result.id for result in results]))
         self._require(
             lambda db: db.execute(
                 "update command set state = ?, remembered = remembered and ?, refusal = ?, closed = ?"
@@ -340,55 +342,3 @@ class Journal:
 
     def _one(self, statement: str) -> Any:
         return self._all(statement)[0]
-
-
-_COMMAND = "id, ticket, ticket_is_int, method, arguments"
-
-
-def _command(row: Sequence[Any]) -> Command:
-    _, ticket, is_int, method, arguments = row[:5]
-    return Command(int(ticket) if is_int else ticket, method, json.loads(arguments or "[]"))
-
-
-def _row(command: Command, now: float) -> tuple[Any, ...]:
-    arguments = _json(command.arguments)
-    fingerprint = blake2b(f"{command.method} {arguments}".encode(), digest_size=16).digest()
-    key = None if command.ticket is None else ticket_key(command.ticket)
-    is_int = isinstance(command.ticket, int)
-    return (key, is_int, key is not None, fingerprint, command.method, arguments, now)
-
-
-def _insert(db: sqlite3.Connection, row: tuple[Any, ...], command: Command) -> Job | None | Fault:
-    cursor = db.execute(
-        "insert into command (ticket, ticket_is_int, remembered, fingerprint, method, arguments, state, received)"
-        " values (?, ?, ?, ?, ?, ?, 'accepted', ?) on conflict do nothing",
-        row,
-    )
-    if cursor.rowcount == 1:
-        return Job(cursor.lastrowid or 0, command)
-    return _find(db, row, command)
-
-
-def _find(db: sqlite3.Connection, row: tuple[Any, ...], _command: Command) -> Job | None | Fault:
-    """The answer to a command that is not taken because its ticket is known, or because there is no room."""
-    known = db.execute("select fingerprint from command where ticket = ? and remembered", (row[0],)).fetchone()
-    if known is None:
-        return _busy()
-    return None if known[0] == row[3] else TicketClash("this ticket was already used for another command")
-
-
-def _busy() -> Busy:
-    return Busy("no new command can be taken now: the journal or the queue is full, or the agent is stopping")
-
-
-def _size(text: str) -> int:
-    """At most what the outcome takes in a call: what JSON escapes is shorter there, what XML escapes is longer."""
-    return len(text) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">") + text.count("\\r"))
-
-
-def _json(value: Any) -> str:
-    # A lone surrogate cannot be stored as UTF-8; escaped as ASCII everything can.
-    return _ENCODER.encode(value)
-
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
