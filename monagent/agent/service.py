@@ -17,6 +17,7 @@ from monagent.agent.housekeeping import Housekeeping
 from monagent.agent.journal import Journal
 from monagent.agent.lock import StateLock
 from monagent.agent.relay import Relay
+from monagent.agent.scheduling import patient_threads
 from monagent.agent.spool import JOURNAL_FILE
 from monagent.agent.wiring import sensor_store
 from monagent.config.settings import Settings
@@ -93,16 +94,19 @@ class Agent:
         with contextlib.ExitStack() as undo:
             self._lock.acquire()
             undo.callback(self._lock.release)
-            self._journal.start()
-            undo.callback(self._journal.stop)
-            unfinished = self._journal.unfinished()
-            self._endpoint.start()
-            undo.pop_all()
-        self._executor.start()
-        for job in unfinished:
-            self._executor.put(job)
-        self._relay.start()
-        self._housekeeping.start()
+            # Not patient: sensors inherit from the workers how they are scheduled.
+            self._executor.start()
+            undo.callback(self._executor.stop, STOP_SECONDS)
+            with patient_threads():
+                self._journal.start()
+                undo.callback(self._journal.stop)
+                unfinished = self._journal.unfinished()
+                self._endpoint.start()
+                undo.pop_all()
+                for job in unfinished:
+                    self._executor.put(job)
+                self._relay.start()
+                self._housekeeping.start()
         host, port = self.address
         log.info(
             "agent %s listens on %s port %d, %d unfinished taken up", monagent.__version__, host, port, len(unfinished)
