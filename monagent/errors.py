@@ -29,7 +29,6 @@ class MonagentError(Exception):
     """Base of the tree. `exit_code` is what a command line ends with when nobody handles it."""
 
     exit_code = 70
-    retryable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,6 @@ class Busy(Fault):
 
     code = -32002
     exit_code = 75
-    retryable = True
 
 
 class HttpRefusal(MonagentError):
@@ -133,13 +131,10 @@ class Unavailable(MonagentError):
     """The other side is away: no connection, a time-out, HTTP trouble, or an answer that is not XML-RPC."""
 
     exit_code = 69
-    retryable = True
 
 
 class TooLarge(Unavailable):
     """The other side answered HTTP 413: this very request will not get through, others may."""
-
-    retryable = False
 
 
 class JournalError(MonagentError):
@@ -152,11 +147,9 @@ class StoreError(MonagentError):
     """The server's database could not be opened or used; nothing was taken."""
 
     exit_code = 74
-    retryable = True
 
 
 class AlreadyRunning(MonagentError):
     """Another process works in this state directory, or something listens on the port."""
 
     exit_code = 75
-    retryable = True
