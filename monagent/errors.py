@@ -13,6 +13,8 @@ MonagentError
 ├── HttpRefusal             what gets a plain HTTP error instead of an XML-RPC answer
 ├── Unavailable             the other side cannot be reached or does not speak XML-RPC (try again later)
 │   └── TooLarge            the other side takes no request of that size
+├── Refused                 what was asked for is not done, and nothing has changed; says why
+│   └── PackageRefused      a sensor package that cannot be trusted or used
 ├── JournalError            the journal cannot be written
 ├── StoreError              the server's database cannot be used
 └── AlreadyRunning          another process holds the state directory
@@ -135,6 +137,16 @@ class Unavailable(MonagentError):
 
 class TooLarge(Unavailable):
     """The other side answered HTTP 413: this very request will not get through, others may."""
+
+
+class Refused(MonagentError):
+    """What was asked for is not done, for a reason that a person understands. Nothing has changed."""
+
+    exit_code = 1
+
+
+class PackageRefused(Refused):
+    """A sensor package that cannot be read, trusted or used."""
 
 
 class JournalError(MonagentError):
