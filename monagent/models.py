@@ -19,6 +19,9 @@ Value: TypeAlias = "None | bool | int | float | str | bytes | datetime | list[Va
 Outcome: TypeAlias = dict[str, Any]
 """What a finished command leaves behind: plain JSON values, shaped as its method's page in the reference says."""
 
+NUMBER, NAGIOS = "number", "nagios"
+"""What a sensor prints: one number, or text and performance data as Nagios-style plug-ins do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -86,13 +89,18 @@ def is_sensor_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """A sensor as it stands on disk or in a `[sensor:NAME]` section: what to run, and under which limits."""
+    """A sensor as it stands on disk or in a `[sensor:NAME]` section: what to run, and under which limits.
+
+    `format` says how its output is read: `NUMBER` or `NAGIOS`; `help_argument` makes it print its help.
+    """
 
     name: str
     command: tuple[str, ...]
     timeout: float
     output_limit: int
     user: str = ""
+    format: str = NUMBER
+    help_argument: str = "options"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,14 @@ CAPABILITIES: dict[str, Value] = {CAPABILITY: {"specUrl": "docs/protocol.md", "s
 """What both sides name in `system.getCapabilities` to tell that they speak the extended dialect."""
 
 SUBMIT_READING = "cmd_submit_reading"
+UPDATE_CONFIG = "cmd_update_config"
+UPDATE_SENSOR_CODE = "cmd_update_sensor_code"
+RESTORE_SENSOR_CODE = "cmd_restore_sensor_code"
+REGISTER_NEW_SERVER = "cmd_register_new_server"
 STORE_PROBE_DATA = "cmd_store_probe_data"
 STORE_COMMAND_RESULT = "cmd_store_command_result"
+GET_NEW_MONITOR_URL = "cmd_get_new_monitor_url"
+GET_SENSOR_CODE = "cmd_get_sensor_code"
 HEALTHCHECK = "healthcheck"
 MULTICALL = "system.multicall"
 GET_CAPABILITIES = "system.getCapabilities"
@@ -27,6 +33,9 @@ GET_CAPABILITIES = "system.getCapabilities"
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 NOT_A_NUMBER = "nan"
+
+PACKAGE_LIMIT = 6 * 1024 * 1024
+"""Bytes of a sensor's package; three of it must fit into the memory that an agent may spend on a server's answer."""
 
 STDERR_LIMIT = 4096
 """Bytes of a sensor's stderr that travel with a reading."""

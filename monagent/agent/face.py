@@ -25,7 +25,10 @@ class Accept(Protocol):
 
 
 class Face:
-    """The agent's methods. They never hand data to the caller, except the list of sensors where that is allowed."""
+    """The agent's methods. They never hand data to the caller, except the list of sensors where that is allowed.
+
+    `tools` and `direct` may be replaced at any time: the next request sees the new ones.
+    """
 
     def __init__(
         self,
@@ -47,11 +50,11 @@ class Face:
             direct: whether the forms that answer without a ticket are switched on.
         """
         self._kinds = kinds
-        self._tools = tools
+        self.tools = tools
         self._accept = accept
         self._put = put
         self._room = room
-        self._direct = direct
+        self.direct = direct
         self._answering = threading.Lock()
         self.draining = False
 
@@ -64,20 +67,24 @@ class Face:
         def call(params: list[Value], _peer: str) -> Value | Deferred:
             return self._call(kind, params)
 
-        ticketed = [("string", ticket, *rest) for rest in kind.signatures for ticket in ("string", "int")]
-        direct = [("struct",)] if kind.direct and self._direct else []
-        return Method(kind.method, call, f"{kind.usage}\n\n{kind.help}", (*ticketed, *direct))
+        tickets = ("string", "int") if kind.ticketed else ()
+        forms = [("string", ticket, *rest) for rest in kind.signatures for ticket in tickets]
+        forms += [("string", *rest) for rest in kind.signatures if kind.unticketed]
+        forms += [("struct",)] if kind.direct and self.direct else []
+        return Method(kind.method, call, f"{kind.usage}\n\n{kind.help}", tuple(forms))
 
     def _call(self, kind: CommandKind, params: list[Value]) -> Value | Deferred:
+        if kind.unticketed and (not kind.ticketed or len(params) == len(kind.signatures[0])):
+            return Deferred(Command(None, kind.method, kind.check(params, self.tools)))
         if not params:
             return self._call_without_ticket(kind)
         ticket = ticket_from_wire(params[0])
-        return Deferred(Command(ticket, kind.method, kind.check(params[1:], self._tools)))
+        return Deferred(Command(ticket, kind.method, kind.check(params[1:], self.tools)))
 
     def _call_without_ticket(self, kind: CommandKind) -> Deferred:
         if kind.direct is None:
             raise BadArguments(f"the ticket is missing: {kind.usage}")
-        if not self._direct:
+        if not self.direct:
             raise BadArguments(f"the form without a ticket is switched off here: {kind.usage}")
         return Deferred(kind.direct)
 
@@ -104,7 +111,7 @@ class Face:
         if not self._answering.acquire(blocking=False):
             return Busy("another caller is being answered directly; try again later")
         try:
-            return direct(self._tools)
+            return direct(self.tools)
         finally:
             self._answering.release()
 

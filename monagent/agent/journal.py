@@ -22,7 +22,7 @@ from typing import Any
 from monagent.agent.rows import COMMAND, busy, command_of, find, insert, row_of, size_in_call, to_json
 from monagent.agent.writer import Write, Writer
 from monagent.errors import Busy, Fault, JournalError
-from monagent.models import Command, Job, Outcome, Result
+from monagent.models import Command, Job, Outcome, Result, Ticket
 from monagent.protocol import ticket_key
 
 log = logging.getLogger(__name__)
@@ -214,6 +214,25 @@ class Journal:
                 (until, refusal, result.id),
             )
         )
+
+    def amend(self, row: int, ticket: Ticket | None, outcome: Outcome) -> bool:
+        """Replace the outcome of a command that no server has taken, and have it delivered again.
+
+        Returns:
+            Whether there was one.
+        """
+        key = None if ticket is None else ticket_key(ticket)
+
+        def write(db: sqlite3.Connection) -> int:
+            self._completed += 1
+            return db.execute(
+                "update command set state = 'finished', completed = ?, outcome = ?, attempts = 0, next_try = 0,"
+                " refusal = null, closed = null where id = ? and ticket = ? and state in ('finished', 'rejected', 'closed')",
+                (self._completed, to_json(outcome), row, key),
+            ).rowcount
+
+        work = self._writer.submit(write, patient=True)
+        return work.error is None and work.result == 1
 
     def _settle(self, results: Iterable[Result], state: str, *, remember: bool, refusal: str | None = None) -> None:
         """Close results in one statement: in every step of one, the other threads may cut in."""

@@ -56,6 +56,7 @@ class Relay:
         client: Client,
         *,
         more_coming: Callable[[], bool] = lambda: False,
+        on_taken: Callable[[str], None] = lambda _url: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -63,21 +64,26 @@ class Relay:
             journal: where the results wait.
             client: the server.
             more_coming: whether more results will come within milliseconds, so that gathering a few pays.
+            on_taken: called with the server's URL whenever it has taken results.
             clock: seconds since the epoch.
         """
         self._journal = journal
         self._client = client
         self._more_coming = more_coming
+        self._on_taken = on_taken
         self._clock = clock
         self._woken = threading.Event()
         self._hinted = threading.Event()
-        self._stopping = threading.Event()
+        self._interrupted = threading.Event()
+        self._stopping = False
+        self._next: Client | None = None
         self._thread: threading.Thread | None = None
         self._extended: bool | None = None
         self._told: bool | None = None
         self._ask_again = 0.0
         self._pause = 0.0
         self._complaint = ""
+        self.refusals = 0
         self.last_delivery: float | None = None
         self.away_since: float | None = None
 
@@ -94,24 +100,50 @@ class Relay:
         """The server has just been heard of: a long pause need not be sat out."""
         self._hinted.set()
 
-    def stop(self, deadline: float) -> None:
-        """Stop after the exchange under way, or at `deadline` (monotonic seconds); what is left stays journaled."""
-        self._stopping.set()
+    def use(self, client: Client) -> None:
+        """Hand in to another server from the next exchange on. What the former one did not take goes there, too."""
+        self._next = client
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._interrupted.set()
         self._hinted.set()
         self._woken.set()
+
+    def stop(self, deadline: float) -> None:
+        """Stop after the exchange under way, or at `deadline` (monotonic seconds); what is left stays journaled."""
+        self._stopping = True
+        self._interrupt()
         if self._thread:
             self._thread.join(max(0.0, deadline - time.monotonic()))
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping:
             try:
+                self._change_server()
                 self._turn()
             except Exception:  # the top of the thread: delivery must go on whatever one result did
                 log.exception("delivery failed unexpectedly")
-                self._stopping.wait(LAST_PAUSE / 10)
+                self._interrupted.wait(LAST_PAUSE / 10)
         self._client.close()
+
+    def _change_server(self) -> None:
+        # In this order: what interrupts from now on is seen by the waits of the coming turn.
+        self._interrupted.clear()
+        if self._stopping:
+            self._interrupted.set()
+        client, self._next = self._next, None
+        if client is None:
+            return
+        self._client.close()
+        self._client = client
+        self._extended, self._told, self._ask_again = None, None, 0.0
+        self.refusals = 0
+        self.away_since = None
+        self._complaint = ""
+        self._pause = 0.0
 
     def _turn(self) -> None:
         """Deliver one batch, or wait for something to do."""
@@ -122,7 +154,7 @@ class Relay:
             self._sleep()
             return
         if gather:
-            self._stopping.wait(GATHER_SECONDS)
+            self._interrupted.wait(GATHER_SECONDS)
             results = self._journal.due(BATCH)
         try:
             self._hand_in(results)
@@ -133,7 +165,8 @@ class Relay:
     def _sleep(self) -> None:
         due = self._journal.next_due()
         seconds = IDLE_SECONDS if due is None else min(IDLE_SECONDS, max(due - self._clock(), 0.05))
-        self._woken.wait(seconds)
+        if not self._interrupted.is_set():
+            self._woken.wait(seconds)
 
     def _away(self, error: Unavailable) -> None:
         self._extended = None
@@ -144,10 +177,10 @@ class Relay:
             log.warning("server is away: %s; results are kept and tried again", error)
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LAST_PAUSE)
         pause = self._pause * random.uniform(0.7, 1.0)
-        self._stopping.wait(min(pause, HINTED_PAUSE))
-        self._hinted.clear()
-        if not self._stopping.is_set():
-            self._hinted.wait(max(pause - HINTED_PAUSE, 0.0))
+        if not self._interrupted.wait(min(pause, HINTED_PAUSE)):
+            self._hinted.clear()
+            if not self._interrupted.is_set():
+                self._hinted.wait(max(pause - HINTED_PAUSE, 0.0))
 
     def _back(self) -> None:
         if self.away_since is not None:
@@ -165,7 +198,7 @@ class Relay:
             self._settle(self._together(_fitting(results)), extended=True)
             return
         for result in results:
-            if self._stopping.is_set():
+            if self._interrupted.is_set():
                 return
             with self._journal.handing_in([result]):
                 self._settle([self._alone(result, extended=False)], extended=False)
@@ -228,6 +261,7 @@ class Relay:
         if results:
             self._journal.delivered(results, remember=remember)
             self.last_delivery = self._clock()
+            self._on_taken(self._client.url)
             log.debug("delivered %d results", len(results))
 
     def _not_for_this_server(self, results: list[Result]) -> None:
@@ -238,6 +272,7 @@ class Relay:
             self._journal.closed(results)
 
     def _refused(self, result: Result, refusal: str, *, extended: bool) -> None:
+        self.refusals += 1
         if result.attempts + 1 >= TRIES:
             log.error("result rejected ticket=%s after %d tries: %s", result.command.ticket, TRIES, refusal)
             self._journal.rejected(result, refusal, remember=extended)

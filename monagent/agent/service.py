@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import monagent
@@ -16,21 +18,25 @@ from monagent.agent.face import Face
 from monagent.agent.housekeeping import Housekeeping
 from monagent.agent.journal import Journal
 from monagent.agent.lock import StateLock
+from monagent.agent.move import Mover, Surroundings
+from monagent.agent.receipts import RECEIPTS_FILE, Receipts, row_of_token, token_of
 from monagent.agent.relay import Relay
 from monagent.agent.scheduling import patient_threads
 from monagent.agent.spool import JOURNAL_FILE
-from monagent.agent.wiring import sensor_store
+from monagent.agent.upstream import Upstream
+from monagent.agent.wiring import sensor_probation, sensor_store, sensor_updater
 from monagent.config.settings import Settings
+from monagent.errors import Refused
 from monagent.models import Job, Outcome
 from monagent.protocol import CAPABILITIES
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
-from monagent.rpc.client import Client
 from monagent.rpc.dispatch import Dispatcher
 from monagent.rpc.endpoint import Endpoint
-from monagent.rpc.tls import client_context
 from monagent.rpc.unmarshal import REQUEST_LIMITS
+from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.runner import Runner
+from monagent.sensors.swap import Record
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +57,25 @@ class Agent:
         self._started = time.time()
         self._lock = StateLock(settings.agent.state)
         self._kinds = commands.load()
-        self._sensors = sensor_store(settings)
         self._runner = Runner()
-        self._tools = Tools(self._sensors, self._runner.run, settings.sensor.help, self.status)
+        self._occupancy = Occupancy()
+        self._probation = sensor_probation(settings)
+        self._receipts = Receipts(settings.agent.state / RECEIPTS_FILE)
+        self._upstream = Upstream(settings.monitor)
+        self._mover = Mover(
+            settings.file,
+            settings.agent.state,
+            Surroundings(
+                url=lambda: self._upstream.url,
+                host_name=lambda: self._settings.host_name,
+                probation=lambda: self._settings.monitor.probation,
+                connect=self._upstream.connect,
+                use=self._use_server,
+                tried=lambda: self._relay.refusals > 0 or self._journal.counts()["finished"] > 0,
+                amend=self._amend,
+            ),
+        )
+        self._tools = self._tools_for(settings)
         self._executor = Executor(settings.agent.workers, self._perform, self._failed, self._finish, self._is_long)
         self._journal = Journal(
             settings.agent.state / JOURNAL_FILE,
@@ -62,10 +84,12 @@ class Agent:
             on_finished=lambda: self._relay.wake(),  # noqa: PLW0108 - there is no relay yet
             on_broken=on_broken,
         )
-        monitor = settings.monitor
-        tls = client_context(monitor.url, ca=monitor.ca, certificate=monitor.certificate, key=monitor.key)
-        client = Client(monitor.url, timeout=monitor.timeout, tls=tls)
-        self._relay = Relay(self._journal, client, more_coming=lambda: self._executor.checking)
+        self._relay = Relay(
+            self._journal,
+            self._upstream.relay_client(),
+            more_coming=lambda: self._executor.checking,
+            on_taken=self._mover.taken,
+        )
         self._housekeeping = Housekeeping(self._journal, settings.agent.journal_limit)
         self._face = Face(
             self._kinds,
@@ -76,8 +100,8 @@ class Agent:
             direct=settings.security.direct_listing,
         )
         dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES)
-        gate = Gate(AllowList(settings.security.allow), REQUEST_LIMITS.size)
-        self._endpoint = Endpoint(settings.agent.host, settings.agent.port, application(dispatcher.answer), gate)
+        self._gate = Gate(AllowList(settings.security.allow), REQUEST_LIMITS.size)
+        self._endpoint = Endpoint(settings.agent.host, settings.agent.port, application(dispatcher.answer), self._gate)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -101,20 +125,36 @@ class Agent:
                 self._journal.start()
                 undo.callback(self._journal.stop)
                 unfinished = self._journal.unfinished()
+                done = self._done_before()
                 self._endpoint.start()
                 undo.pop_all()
                 for job in unfinished:
-                    self._executor.put(job)
+                    self._take_up(job, done)
                 self._relay.start()
+                self._mover.start()
                 self._housekeeping.start()
         host, port = self.address
         log.info(
             "agent %s listens on %s port %d, %d unfinished taken up", monagent.__version__, host, port, len(unfinished)
         )
-        if self._settings.security.insecure:
-            log.warning(
-                "INSECURE: commands are taken without TLS; whoever can touch the network can command this agent"
-            )
+        self._warn()
+
+    def _done_before(self) -> dict[str, Outcome]:
+        """Finish what a crash cut off; the outcomes, by token, of what was done and may not be in the journal."""
+        done = self._receipts.load()
+        try:
+            done |= {record.token: record.outcome for record in self._tools.updater.recover()}
+        except (Refused, OSError) as error:
+            log.error("a sensor's update that was cut off cannot be finished now: %s", error)  # noqa: TRY400
+        moved = self._mover.recover()
+        return done | ({moved.token: moved.outcome} if moved else {})
+
+    def _take_up(self, job: Job, done: dict[str, Outcome]) -> None:
+        outcome = done.get(token_of(job))
+        if outcome is None:
+            self._executor.put(job)
+        else:
+            self._journal.finish(job, outcome, time.time())
 
     def stop(self, grace: float) -> None:
         """Drain: refuse new tickets, give running work `grace` seconds, keep the rest in the journal."""
@@ -125,6 +165,7 @@ class Agent:
             self._runner.kill_all()
         deadline = time.monotonic() + STOP_SECONDS
         self._endpoint.stop()
+        self._mover.stop(deadline)
         self._housekeeping.stop(deadline)
         self._relay.stop(deadline)
         self._journal.stop()
@@ -150,15 +191,80 @@ class Agent:
                 "rejected": counts["rejected"],
             },
             "last_delivery": "" if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "sensors": self._sensors.names(),
+            "sensors": self._tools.sensors.names(),
+            "server": self._upstream.url,
+            "on_probation": bool(self._mover.on_probation),
         }
+
+    # -- changes while it runs ----------------------------------------------------------------------------------
+
+    def reload(self, settings: Settings) -> list[str]:
+        """Work by other settings from now on; what runs ends by the old ones.
+
+        Returns:
+            The options that differ and count only from the next start on.
+
+        Raises:
+            ConfigError: the TLS files cannot be used; nothing has changed.
+        """
+        former, client = self._settings, Upstream(settings.monitor).relay_client()
+        self._settings = settings
+        self._tools = self._face.tools = self._tools_for(settings)
+        self._face.direct = settings.security.direct_listing
+        self._gate.allow = AllowList(settings.security.allow)
+        if settings.monitor != former.monitor:
+            self._upstream.monitor = settings.monitor
+            self._mover.edited(settings.monitor.url)
+            self._relay.use(client)
+        self._warn()
+        return [
+            f"[agent] {field.name}"
+            for field in dataclasses.fields(settings.agent)
+            if getattr(settings.agent, field.name) != getattr(former.agent, field.name)
+        ]
+
+    def _warn(self) -> None:
+        if self._settings.security.insecure:
+            log.warning(
+                "INSECURE: commands are taken without TLS; whoever can touch the network can command this agent"
+            )
+
+    def _tools_for(self, settings: Settings) -> Tools:
+        sensors = sensor_store(settings)
+        run = self._runner.run
+        return Tools(
+            sensors=sensors,
+            run=run,
+            occupancy=self._occupancy,
+            probation=self._probation,
+            updater=sensor_updater(settings, sensors, self._occupancy, run, self._probation, self._keep_receipt),
+            fetch=self._upstream.fetch_package,
+            move=self._mover.move,
+            server_url=lambda: self._upstream.url,
+            status=self.status,
+        )
+
+    def _keep_receipt(self, record: Record) -> None:
+        self._receipts.keep(record.token, record.outcome)
+
+    def _use_server(self, url: str) -> None:
+        self._settings = replace(self._settings, monitor=replace(self._settings.monitor, url=url))
+        self._upstream.monitor = self._settings.monitor
+        self._relay.use(self._upstream.relay_client())
+
+    def _amend(self, token: str, outcome: Outcome) -> None:
+        row, ticket = row_of_token(token)
+        if self._journal.amend(row, ticket, outcome):
+            self._relay.wake()
+
+    # -- one job ------------------------------------------------------------------------------------------------
 
     def _take(self, job: Job) -> None:
         self._executor.put(job)
         self._relay.hint()
 
     def _perform(self, job: Job) -> Outcome:
-        return self._kinds[job.command.method].perform(job.command, self._tools)
+        return self._kinds[job.command.method].perform(job, self._tools)
 
     def _finish(self, job: Job, outcome: Outcome, finished: float) -> None:
         self._journal.finish(job, outcome, finished)

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from monagent.config.settings import SensorSection, Settings
+from monagent.models import Run, RunResult
+from monagent.sensors.backups import Backups
+from monagent.sensors.occupancy import Occupancy
+from monagent.sensors.probation import Probation
 from monagent.sensors.store import SensorDefaults, SensorOverride, SensorStore
+from monagent.sensors.swap import Record
+from monagent.sensors.updater import Updater
+
+PROBATION_FILE = "new-sensors.json"
 
 
 def sensor_store(settings: Settings) -> SensorStore:
     """The sensors that a configuration defines."""
     sensor: SensorSection = settings.sensor
-    defaults = SensorDefaults(sensor.path, sensor.executable, sensor.timeout, sensor.output_limit, sensor.user)
+    defaults = SensorDefaults(
+        sensor.path, sensor.executable, sensor.timeout, sensor.output_limit, sensor.user, sensor.help
+    )
     overrides = {
-        name: SensorOverride(one.command or None, one.timeout, one.output_limit, one.user)
+        name: SensorOverride(one.command or None, one.timeout, one.output_limit, one.user, one.format)
         for name, one in settings.sensors.items()
     }
     return SensorStore(defaults, overrides)
+
+
+def sensor_updater(
+    settings: Settings,
+    sensors: SensorStore,
+    occupancy: Occupancy,
+    run: Callable[[Run], RunResult],
+    probation: Probation,
+    on_done: Callable[[Record], None] = lambda _record: None,
+) -> Updater:
+    """What changes those sensors; new versions are watched from the moment they are in place."""
+
+    def done(record: Record) -> None:
+        (probation.watch if record.watch else probation.forget)(record.name)
+        on_done(record)
+
+    sensor = settings.sensor
+    backups = Backups(sensor.backup, sensor.keep_backups)
+    return Updater(sensors, backups, occupancy, run, public_key=sensor.public_key, on_done=done)
+
+
+def sensor_probation(settings: Settings) -> Probation:
+    """The watch over new versions."""
+    return Probation(settings.agent.state / PROBATION_FILE)

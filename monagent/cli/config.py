@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -85,4 +86,6 @@ def _text(value: Any) -> Any:
         return "yes" if value else "no"
     if isinstance(value, tuple):
         return " ".join(str(item) for item in value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return value if isinstance(value, int | float) else str(value)

@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from monagent.agent.commands import submit_reading
 from monagent.agent.wiring import sensor_store
+from monagent.cli import sensor_changes, sensor_packages
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings
 from monagent.errors import BadArguments
-from monagent.models import Outcome, Run
+from monagent.models import Outcome, Run, Sensor
+from monagent.sensors.inventory import Installed
 from monagent.sensors.runner import Runner
 
 
 @click.group()
 def sensor() -> None:
-    """List sensors, and run one as the agent would."""
+    """List sensors, run one as the agent would, make new ones and their packages."""
+
+
+sensor_changes.add_to(sensor)
+sensor_packages.add_to(sensor)
 
 
 @sensor.command("list")
 @config_option
 @json_option
 def list_sensors(config: Path, as_json: bool) -> None:
-    """Print the name and program of every sensor."""
+    """Print the name, version, digest and program of every sensor. Nothing is run.
+
+    A version marked with + was changed by hand since it was installed.
+    """
     store = sensor_store(settings.load(config))
     found = [one for one in map(store.find, store.names()) if one is not None]
     if as_json:
-        print_json([{"name": one.name, "command": list(one.command), "timeout": one.timeout} for one in found])
+        print_json([_as_json(one, store.installed(one.name)) for one in found])
         return
-    width = max((len(one.name) for one in found), default=0)
-    for one in found:
-        click.echo(f"{one.name:{width}}  {' '.join(one.command)}")
+    rows = [_row(one, store.installed(one.name)) for one in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
+    for row in rows:
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[3]]))
+
+
+def _as_json(sensor: Sensor, here: Installed) -> dict[str, Any]:
+    return {"name": sensor.name, "command": list(sensor.command), "timeout": sensor.timeout, **here.as_value()}
+
+
+def _row(sensor: Sensor, here: Installed) -> tuple[str, str, str, str]:
+    version = f"{here.version}{'+' if here.changed else ''}" or "-"
+    return sensor.name, version, here.digest.removeprefix("sha256:")[:12] or "-", " ".join(sensor.command)
 
 
 @sensor.command("run", context_settings={"ignore_unknown_options": True})
@@ -50,7 +71,7 @@ def run_sensor(context: click.Context, name: str, arguments: tuple[str, ...], co
     if found is None:
         raise BadArguments(f"there is no sensor {name!r} here; monagent sensor list names them all")
     result = Runner().run(Run((*found.command, *arguments), found.timeout, found.output_limit, found.user))
-    outcome = submit_reading.reading(result)
+    outcome = submit_reading.reading(result, found.format)
     if as_json:
         print_json(outcome)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import monagent
-from monagent.cli import logs, server_check, server_host
+from monagent.cli import logs, server_check, server_host, server_send
 from monagent.cli.options import guarded, verbosity_options
 from monagent.cli.server_options import config_option
 from monagent.cli.signals import Ending
@@ -45,7 +45,7 @@ def run(config: Path, level: str) -> None:
 
 cli.add_command(server_host.host)
 cli.add_command(server_check.check)
-cli.add_command(server_check.send)
+cli.add_command(server_send.send)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`monserver check` and `monserver send`: commands to one host, now, and what comes back."""
+"""`monserver check`: one check on one host, now, and its reading."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def check(
     host = known_host(store, host_name)
     require_server(config)
     ticket = Dispatcher(store).send(host, SUBMIT_READING, [sensor, list(arguments)])
-    reading = _await(lambda: store.reading(ticket), wait)
+    reading = wait_for(lambda: store.reading(ticket), wait)
     if reading is None:
-        _no_result(context, ticket, wait)
+        tell_no_result(context, ticket, wait)
         return
     if as_json:
         print_json(_reading_dict(reading))
@@ -58,37 +58,16 @@ def check(
     context.exit(0 if reading.ret_code == 0 and not reading.error else 1)
 
 
-_SENDABLE = {"status": "cmd_status", "list-sensors": "cmd_list_sensors"}
-
-
-@click.command()
-@click.argument("host_name", metavar="HOST")
-@click.argument("command", type=click.Choice(sorted(_SENDABLE)))
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for the outcome.")
-@config_option
-@click.pass_context
-def send(context: click.Context, host_name: str, command: str, wait: float, config: Path) -> None:
-    """Send COMMAND to HOST now and print its outcome as JSON. `monserver run` must be running."""
-    store = open_store(config)
-    host = known_host(store, host_name)
-    require_server(config)
-    ticket = Dispatcher(store).send(host, _SENDABLE[command])
-    outcome = _await(lambda: store.outcome(ticket), wait)
-    if outcome is None:
-        _no_result(context, ticket, wait)
-        return
-    print_json(outcome)
-    context.exit(0 if outcome.get("status") == "ok" else 1)
-
-
-def _await(look: Callable[[], T | None], seconds: float) -> T | None:
+def wait_for(look: Callable[[], T | None], seconds: float) -> T | None:
+    """Look again and again until there is something, or for so many seconds."""
     until = time.monotonic() + seconds
     while (found := look()) is None and time.monotonic() < until:
         time.sleep(POLL_SECONDS)
     return found
 
 
-def _no_result(context: click.Context, ticket: str, seconds: float) -> None:
+def tell_no_result(context: click.Context, ticket: str, seconds: float) -> None:
+    """End the program because a result did not come in time."""
     click.echo(
         f"monserver: the agent took ticket {ticket}, but no result came within {seconds:.0f} s; "
         "does the agent's [monitor] url lead to this server? After an outage it may also be pausing for a while.",

@@ -23,6 +23,7 @@ class Ending:
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(self._woken, True)
         self._asked = False
+        self._hung_up = False
         self._at_once: Callable[[], None] = lambda: None
         self.reason = ""
 
@@ -44,10 +45,13 @@ class Ending:
         self._asked = True
         os.write(self._wake, b"\0")
 
-    def wait(self) -> None:
-        """Block until the end is asked for."""
+    def wait(self, on_hangup: Callable[[], None] = lambda: None) -> None:
+        """Block until the end is asked for; meanwhile call `on_hangup` after each HUP."""
         while not self._asked:
             os.read(self._woken, 512)
+            if self._hung_up and not self._asked:
+                self._hung_up = False
+                on_hangup()
 
     def drain(self, stop: Callable[[], None]) -> None:
         """Run `stop` to its end, in another thread, so that a second signal is noticed meanwhile."""
@@ -65,4 +69,4 @@ class Ending:
         self._asked = True
 
     def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
-        log.warning("this version does not reload its configuration yet; restart it to apply changes")
+        self._hung_up = True

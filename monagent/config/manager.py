@@ -11,7 +11,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from configupdater.block import AssignMultilineValueError
 from configupdater.parser import Parser as ConfigUpdaterParser
 
 from monagent.config.interpolation import PercentInterpolation, escape
+from monagent.durable import sync_directory
 from monagent.errors import ConfigError, Problem
 
 _COMMENT = re.compile(r"\s+;.*$")
@@ -145,7 +145,10 @@ class ConfigManager:
         """
         path = self._path.resolve()
         status = path.stat()
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # A fixed name: what a crash leaves is overwritten by the next one, and does not pile up.
+        name = path.with_name(f".{path.name}.new")
+        name.unlink(missing_ok=True)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(str(self._updater))
@@ -156,9 +159,9 @@ class ConfigManager:
                 os.fsync(file.fileno())
             os.replace(name, path)
         except BaseException:
-            os.unlink(name)
+            name.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
     def _load(self, text: str) -> None:
         parser = configparser.ConfigParser(interpolation=PercentInterpolation(), inline_comment_prefixes=(";",))
@@ -225,11 +228,3 @@ def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file; monagent init DIR writes one, -c FILE names another"
     return error.strerror or str(error)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,7 +30,7 @@ class SensorSection:
     timeout: float = option(values.duration, "30", "seconds, then the sensor's whole process group is killed")
     output_limit: int = option(values.size, "65536", "bytes that a sensor may print")
     user: str = option(values.user, "", "run sensors as this user (needs root); empty: as the agent itself")
-    public_key: str = option(values.text, "", "Ed25519; when set, only packages signed by it are installed")
+    public_key: bytes = option(values.public_key, "", "Ed25519; when set, only packages signed by it are installed")
 
 
 @dataclass(frozen=True)
@@ -231,21 +231,15 @@ def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSec
                 found.complain("monitor", name, "is for https, and the url is http: nothing would be protected")
     if monitor and monitor.key and not monitor.certificate:
         found.complain("monitor", "key", "needs the certificate that belongs to it")
-    for section, name in _promised_later(sensor, security, sensors):
+    for section, name in _promised_later(security):
         # Ignoring it would leave a host less safe than its file says.
         found.complain(section, name, "is not supported by this version; leave it out")
 
 
-def _promised_later(
-    sensor: SensorSection | None, security: SecuritySection | None, sensors: Mapping[str, OneSensorSection | None]
-) -> list[tuple[str, str]]:
+def _promised_later(security: SecuritySection | None) -> list[tuple[str, str]]:
     """Options that are set, and that this version knows but cannot honour."""
     names = ("certificate", "key", "client_ca", "peers")
-    later = [("security", name) for name in names if security and getattr(security, name)]
-    if sensor and sensor.public_key:
-        later.append(("sensor", "public_key"))
-    later += [(f"sensor:{name}", "format") for name, one in sensors.items() if one and one.format != "number"]
-    return later
+    return [("security", name) for name in names if security and getattr(security, name)]
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import pwd
 import re
 import shlex
@@ -157,6 +158,19 @@ def _network_example(word: str) -> str:
         return str(ip_network(word, strict=False))
     except ValueError:
         return "2001:db8::/32" if ":" in word else "10.0.0.0/8"
+
+
+def public_key(value: str, _base: Path) -> bytes:
+    """The 32 bytes of an Ed25519 public key, or none; written in base64."""
+    if not value:
+        return b""
+    # The text is not repeated: it may be a private key that was pasted here.
+    if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", value):
+        raise ValueError("is not 32 bytes in base64 (monagent sensor keygen makes a key and prints the line for here)")
+    key = base64.b64decode(value)
+    if len(set(key)) <= 2:
+        raise ValueError("is a placeholder that anybody could sign for (monagent sensor keygen makes a key)")
+    return key
 
 
 def url(value: str, _base: Path) -> str:

@@ -38,7 +38,7 @@ class AllowList:
 
 
 class Gate:
-    """The one place where HTTP requests are refused before their body is read."""
+    """The one place where HTTP requests are refused before their body is read. `allow` may be replaced at any time."""
 
     def __init__(self, allow: AllowList, body_limit: int, pages: Collection[str] = ()) -> None:
         """
@@ -47,7 +47,7 @@ class Gate:
             body_limit: bytes of a call.
             pages: the paths that there is something to read at, beside the XML-RPC ones.
         """
-        self._allow = allow
+        self.allow = allow
         self._body_limit = body_limit
         self._pages = frozenset(pages)
 
@@ -57,7 +57,7 @@ class Gate:
         Raises:
             HttpRefusal: 403.
         """
-        if not self._allow.admits(peer):
+        if not self.allow.admits(peer):
             raise HttpRefusal(HTTPStatus.FORBIDDEN)
 
     def check(self, head: Head, peer: str) -> None:

@@ -43,6 +43,7 @@ class Client:
             limits: caps on an answer.
         """
         parts = urlsplit(url)
+        self.url = url
         self._target = (parts.path or "/RPC2") + (f"?{parts.query}" if parts.query else "")
         self._timeout = timeout
         self._limits = limits

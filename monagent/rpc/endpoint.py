@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
 IDLE_SECONDS = 75
+SLOWEST_ANSWER = 128 * 1024
+"""Bytes a second that a caller must take of a large answer (a sensor's package) beyond those seconds."""
 KEPT_CONNECTIONS = 1000
 BACKLOG = 512
 NEXT_REQUEST_MS = 5
@@ -123,7 +125,7 @@ class _Request(HTTPRequest):
         """Send head and body in one segment where there is a body."""
         head, self.pending_head = self.pending_head, b""
         # A time of its own: work that took long must not cost its answer.
-        self.conn.socket.settimeout(REQUEST_SECONDS)
+        self.conn.socket.settimeout(REQUEST_SECONDS + len(chunk) / SLOWEST_ANSWER)
         self.conn.socket.sendall(head + chunk)
 
     def ensure_headers_sent(self) -> None:

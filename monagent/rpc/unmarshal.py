@@ -146,7 +146,8 @@ def _tree(body: bytes, limits: Limits) -> _Node:
 def _require_utf8(body: bytes) -> None:
     # expat obeys a byte order mark whatever encoding it was told; NUL is how UTF-16 without one shows itself.
     try:
-        body.decode("utf-8")
+        if not body.isascii():
+            body.decode("utf-8")
     except UnicodeDecodeError:
         raise NotWellFormed("not well-formed XML in UTF-8") from None
     if b"\0" in body:
@@ -193,6 +194,8 @@ def _value(node: _Node, depth: int) -> Value:
         if depth <= 0:
             raise InvalidRequest("over a limit: too many or too deeply nested values")
         return container(typed, depth - 1)
+    if typed[0] == "base64":
+        return _base64(typed)
     read = _SCALARS.get(typed[0])
     if read is None:
         raise InvalidRequest("unknown value type")
@@ -252,11 +255,26 @@ def _date_time(text: str) -> datetime:
     raise InvalidRequest("a dateTime.iso8601 must look like 20261122T09:30:00")
 
 
-def _base64(text: str) -> bytes:
+def _base64(node: _Node) -> bytes:
+    """Decode piece by piece, giving up each piece of text on the way: a package must not be in memory four times."""
+    if node[1]:
+        raise InvalidRequest("an element that must hold text holds other elements")
+    pieces = node[2][::-1]
+    node[2].clear()
+    decoded, rest = bytearray(), ""
     try:
-        return binascii.a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
-    except (ValueError, UnicodeEncodeError):
+        while pieces:
+            rest += "".join(pieces.pop().split())
+            # What may be the end, with its padding, is decoded last.
+            whole = (len(rest) - 1) // 4 * 4
+            if "=" in rest[:whole]:
+                raise InvalidRequest("a base64 value is malformed")
+            decoded += binascii.a2b_base64(rest[:whole], strict_mode=True)
+            rest = rest[whole:]
+        decoded += binascii.a2b_base64(rest, strict_mode=True)
+    except ValueError:
         raise InvalidRequest("a base64 value is malformed") from None
+    return bytes(decoded)
 
 
 def _nil(text: str) -> None:
@@ -274,6 +292,5 @@ _SCALARS: dict[str, Callable[[str], Value]] = {
     "boolean": _boolean,
     "double": _double,
     "dateTime.iso8601": _date_time,
-    "base64": _base64,
     "nil": _nil,
 }

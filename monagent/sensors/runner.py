@@ -36,7 +36,14 @@ def clean_environment() -> dict[str, str]:
     """
     system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     interpreter = os.path.dirname(os.path.realpath(sys.executable))
-    return {"PATH": f"{system}:{interpreter}", "LANG": "C.UTF-8", "HOME": "/", "SHELL": "/bin/sh"}
+    return {
+        "PATH": f"{system}:{interpreter}",
+        "LANG": "C.UTF-8",
+        "HOME": "/",
+        "SHELL": "/bin/sh",
+        # A sensor in Python must not write into its own directory, whose content is tested, told and signed.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 class Runner:

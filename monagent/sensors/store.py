@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from monagent.models import Sensor, is_sensor_name
+from monagent.models import NAGIOS, NUMBER, Sensor, is_sensor_name
+from monagent.sensors.inventory import UNKNOWN, Installed, installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class SensorDefaults:
     timeout: float = 30.0
     output_limit: int = 65536
     user: str = ""
+    help_argument: str = "options"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class SensorOverride:
     timeout: float | None = None
     output_limit: int | None = None
     user: str | None = None
+    format: str = NUMBER
 
 
 class SensorStore:
@@ -36,6 +39,7 @@ class SensorStore:
 
     def __init__(self, defaults: SensorDefaults, overrides: Mapping[str, SensorOverride]) -> None:
         self._defaults = defaults
+        self._prefix = os.path.join(defaults.path, "")
         self._overrides = dict(overrides)
 
     def find(self, name: str) -> Sensor | None:
@@ -46,9 +50,16 @@ class SensorStore:
         if not is_sensor_name(name):
             return None
         override = self._overrides.get(name, _NO_OVERRIDE)
-        folder = os.path.join(self._defaults.path, name)
+        folder = self.directory(name)
         if override.command is None and not os.path.isdir(folder):
             return None
+        return self._sensor(name, override, folder)
+
+    def at(self, name: str, folder: Path) -> Sensor:
+        """That sensor as it would be if its directory were `folder`: the same limits, another program."""
+        return self._sensor(name, self._overrides.get(name, _NO_OVERRIDE), os.fspath(folder))
+
+    def _sensor(self, name: str, override: SensorOverride, folder: str) -> Sensor:
         command = override.command or (os.path.join(folder, self._defaults.executable),)
         return Sensor(
             name=name,
@@ -56,7 +67,27 @@ class SensorStore:
             timeout=self._defaults.timeout if override.timeout is None else override.timeout,
             output_limit=self._defaults.output_limit if override.output_limit is None else override.output_limit,
             user=self._defaults.user if override.user is None else override.user,
+            format=override.format,
+            # Plug-ins in the style of Nagios have one of their own.
+            help_argument="--help" if override.format == NAGIOS else self._defaults.help_argument,
         )
+
+    @property
+    def path(self) -> Path:
+        """The directory of the sensors."""
+        return self._defaults.path
+
+    def directory(self, name: str) -> str:
+        """Where a sensor of that name stands, or would stand."""
+        return f"{self._prefix}{name}"
+
+    def is_elsewhere(self, name: str) -> bool:
+        """Whether a section names a program of its own for it, so that its directory is not used."""
+        return self._overrides.get(name, _NO_OVERRIDE).command is not None
+
+    def installed(self, name: str) -> Installed:
+        """What version of a sensor stands here; `UNKNOWN` where that cannot be told. Runs nothing."""
+        return UNKNOWN if self.is_elsewhere(name) else installed(self.directory(name))
 
     def names(self) -> list[str]:
         """Every sensor there is, sorted."""

@@ -1,9 +1,10 @@
-"""The callbacks as XML-RPC methods: read what an agent hands in, keep it, answer OK."""
+"""The callbacks as XML-RPC methods: keep what agents hand in, answer what they ask for."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from http import HTTPStatus
 
@@ -12,6 +13,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from monagent.errors import BadArguments, Fault, HttpRefusal, Unavailable
 from monagent.models import Value
 from monagent.protocol import (
+    GET_NEW_MONITOR_URL,
+    GET_SENSOR_CODE,
     HEALTHCHECK,
     OK,
     STORE_COMMAND_RESULT,
@@ -23,6 +26,7 @@ from monagent.protocol import (
 )
 from monagent.rpc import marshal
 from monagent.rpc.dispatch import Deferred, Method
+from monagent.server.packages import PackageRequest
 from monagent.server.records import Delivery
 from monagent.server.store import Store
 from monagent.server.tickets import AddressBook, judge
@@ -33,14 +37,16 @@ log = logging.getLogger(__name__)
 class Face:
     """The server's methods. An answer of OK means: on disk."""
 
-    def __init__(self, store: Store, url: Callable[[], str]) -> None:
+    def __init__(self, store: Store, url: Callable[[], str], package: Callable[[str], bytes]) -> None:
         """
         Args:
             store: where results are kept.
             url: the URL that agents should use.
+            package: reads the package of a sensor, see `Packages.read`.
         """
         self._store = store
         self._url = url
+        self._package = package
         self._addresses = AddressBook()
 
     def methods(self) -> list[Method]:
@@ -60,38 +66,66 @@ class Face:
                 tuple(("string", ticket, "string", "struct", "dateTime.iso8601") for ticket in ("string", "int")),
             ),
             Method(
-                "cmd_get_new_monitor_url",
+                GET_NEW_MONITOR_URL,
                 self._monitor_url,
-                "cmd_get_new_monitor_url(hostname)\n\nTells which server this host should report to.",
+                f"{GET_NEW_MONITOR_URL}(hostname)\n\nTells which server this host should report to.",
                 (("string", "string"),),
+            ),
+            Method(
+                GET_SENSOR_CODE,
+                _sensor_code,
+                f"{GET_SENSOR_CODE}(sensor)\n\nHands a host the package of a sensor: a tar archive, compressed with bzip2, "
+                "gzip or xz. It must come alone.",
+                (("base64", "string"),),
             ),
             Method(HEALTHCHECK, _healthcheck, "Answers OK while the server is up.", (("string",),)),
         ]
 
-    def settle(self, deliveries: list[Delivery]) -> Sequence[Value | Fault]:
-        """Judge the results of one request, keep the good ones in one commit, answer each.
+    def settle(self, works: list[Delivery | PackageRequest]) -> Sequence[Value | Fault]:
+        """Answer each piece of one request: results are kept in one commit, a package is read.
 
         Raises:
-            HttpRefusal: 503 when the database, or the name of a host, cannot be looked up now. A fault would be an answer, and the agents would give
-                their results up; so they keep them.
+            HttpRefusal: 503 when the database, or the name of a host, cannot be looked up now. A fault would be an
+                answer, and the agents would give their results up; so they keep them.
         """
-        try:
+        deliveries = [work for work in works if isinstance(work, Delivery)]
+        taken = iter(self._take(deliveries) if deliveries else ())
+        alone = len(works) == 1
+        return [next(taken) if isinstance(work, Delivery) else self._hand_out(work, alone=alone) for work in works]
+
+    def _take(self, deliveries: list[Delivery]) -> Sequence[Value | Fault]:
+        with _or_later("results"):
             found = self._store.tickets([delivery.ticket for delivery in deliveries])
             verdicts = judge(deliveries, found, self._addresses.is_from)
             self._store.redeem([verdict for verdict in verdicts if isinstance(verdict, tuple)])
-        except (OperationalError, InterfaceError, Unavailable) as error:
-            log.error("results refused for now: %s", error)  # noqa: TRY400 - a state, not a bug
-            raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE) from error
         for delivery, verdict in zip(deliveries, verdicts, strict=True):
             if isinstance(verdict, Fault):
                 log.warning("result refused ticket=%s peer=%s: %s", delivery.ticket, delivery.peer, verdict.message)
         return [OK if isinstance(verdict, tuple) else verdict for verdict in verdicts]
 
+    def _hand_out(self, request: PackageRequest, *, alone: bool) -> Value | Fault:
+        # A hundred packages in one answer would be more than the memory holds.
+        if not alone:
+            return BadArguments(f"{GET_SENSOR_CODE} cannot be used together with others in a multicall")
+        with _or_later("package"):
+            known = self._addresses.is_from_any(request.peer, self._store.hosts())
+        try:
+            if not known:
+                raise BadArguments("packages are for the hosts of this server alone")
+            package = self._package(request.sensor)
+        except Fault as fault:
+            log.warning("package refused sensor=%.80r peer=%s: %s", request.sensor, request.peer, fault.message)
+            return fault
+        log.info("package sent sensor=%s peer=%s bytes=%d", request.sensor, request.peer, len(package))
+        return package
+
     def _monitor_url(self, params: list[Value], _peer: str) -> Value:
         if len(params) != 1 or not isinstance(params[0], str):
-            raise BadArguments("cmd_get_new_monitor_url takes (hostname)")
+            raise BadArguments(f"{GET_NEW_MONITOR_URL} takes (hostname)")
         if self._store.host(params[0]) is None:
-            raise BadArguments("no host of that name is known here")
+            raise BadArguments(
+                "no host of that name is known here; [monitor] name of client.cfg must be its name in monserver host list"
+            )
         return self._url()
 
 
@@ -103,6 +137,22 @@ def _probe_data(params: list[Value], peer: str) -> Deferred:
 def _command_result(params: list[Value], peer: str) -> Deferred:
     ticket, command, content, when = command_result_from_wire(params)
     return Deferred(Delivery(ticket_key(ticket), peer, f"cmd_{command}", content, when, _fingerprint(params)))
+
+
+def _sensor_code(params: list[Value], peer: str) -> Deferred:
+    if len(params) != 1 or not isinstance(params[0], str):
+        raise BadArguments(f"{GET_SENSOR_CODE} takes (sensor)")
+    return Deferred(PackageRequest(params[0], peer))
+
+
+@contextmanager
+def _or_later(what: str) -> Iterator[None]:
+    """Refuse the request for now when the database or a name server is away."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, Unavailable) as error:
+        log.error("%s refused for now: %s", what, error)  # noqa: TRY400 - a state, not a bug
+        raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE) from error
 
 
 def _fingerprint(params: list[Value]) -> bytes:

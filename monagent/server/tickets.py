@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from monagent.errors import BadArguments, Fault, Unavailable
@@ -13,6 +13,8 @@ from monagent.protocol import OK
 from monagent.server.records import Delivery, Host, IssuedTicket
 
 RESOLVE_SECONDS = 60
+LOOKUP_SECONDS = 5.0
+"""For the names of all hosts together, when anybody at all can make us look them up."""
 
 Found = Mapping[str, tuple[IssuedTicket, Host]]
 
@@ -68,6 +70,7 @@ class AddressBook:
     def __init__(self, resolve: Callable[[str], frozenset[str]] | None = None) -> None:
         self._resolve = resolve or _resolve
         self._known: dict[str, tuple[float, frozenset[str]]] = {}
+        self._failed: dict[str, float] = {}
 
     def is_from(self, peer: str, host: Host) -> bool:
         """Whether an address is one that results of this host may come from.
@@ -82,19 +85,57 @@ class AddressBook:
             return any(address in ip_network(source) for source in host.sources)
         return str(address) in self._addresses(host.address)
 
+    def is_from_any(self, peer: str, hosts: Iterable[Host]) -> bool:
+        """Whether an address is one that results of any of these hosts may come from.
+
+        Raises:
+            Unavailable: it is none that is known now, and not all names could be resolved.
+        """
+        until = time.monotonic() + LOOKUP_SECONDS
+        missed: Unavailable | None = None
+        for effort, host in sorted(((self._effort(host), host) for host in hosts), key=lambda pair: pair[0]):
+            if effort and time.monotonic() > until:
+                raise Unavailable("looking up the names of the hosts takes too long now")
+            try:
+                if self.is_from(peer, host):
+                    return True
+            except Unavailable as error:
+                missed = error
+        if missed is not None:
+            raise missed
+        return False
+
+    def _effort(self, host: Host) -> float:
+        """Orders hosts: those with nothing to look up (0), then names, those that failed last at the end."""
+        at_hand = bool(host.sources) or _is_address(host.address) or self._is_fresh(host.address)
+        return 0.0 if at_hand else 1.0 + self._failed.get(host.address, 0.0)
+
+    def _is_fresh(self, name: str) -> bool:
+        looked_up, _ = self._known.get(name, (float("-inf"), None))
+        return time.monotonic() - looked_up < RESOLVE_SECONDS
+
     def _addresses(self, name: str) -> frozenset[str]:
-        looked_up, addresses = self._known.get(name, (float("-inf"), frozenset()))
-        if time.monotonic() - looked_up < RESOLVE_SECONDS:
+        _, addresses = self._known.get(name, (None, frozenset()))
+        if self._is_fresh(name):
             return addresses
         try:
             addresses = self._resolve(name)
         except OSError as error:
+            self._failed[name] = time.monotonic()
             # A name server that is away must not turn good results into refused ones.
             if not addresses:
                 raise Unavailable(f"the name {name} cannot be resolved now") from error
             return addresses
         self._known[name] = (time.monotonic(), addresses)
         return addresses
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _resolve(name: str) -> frozenset[str]:

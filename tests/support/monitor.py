@@ -46,6 +46,9 @@ class Monitor:
         self.handed: list[Handed] = []
         self.multicalls = 0
         self.refuse: Callable[[int | str], bool] = lambda _ticket: False
+        self.packages: dict[str, bytes] = {}
+        self.next_url = ""
+        self.asked: list[str] = []
         self._extended = extended
         self._server: _Server | None = None
 
@@ -58,6 +61,9 @@ class Monitor:
         """Listen; also again after `stop()`, on the same port."""
         server = _Server(("127.0.0.1", self.port), _Handler, allow_none=True, logRequests=False)
         server.register_function(cast(Callable[..., Any], self._store_probe_data), "cmd_store_probe_data")
+        server.register_function(cast(Callable[..., Any], self._sensor_code), "cmd_get_sensor_code")
+        server.register_function(cast(Callable[..., Any], self._new_url), "cmd_get_new_monitor_url")
+        server.register_function(lambda: "OK", "healthcheck")
         if self._extended:
             server.register_function(cast(Callable[..., Any], self._store_command_result), "cmd_store_command_result")
             server.register_function(lambda: {"monagent": {"specVersion": 1}}, "system.getCapabilities")
@@ -101,6 +107,15 @@ class Monitor:
         self, ticket: int | str, command: str, outcome: dict[str, Any], when: xmlrpc.client.DateTime
     ) -> str:
         return self._take(Handed("cmd_store_command_result", ticket, (command, outcome), when))
+
+    def _sensor_code(self, sensor: str) -> xmlrpc.client.Binary:
+        if sensor not in self.packages:
+            raise xmlrpc.client.Fault(-32602, "no such package")
+        return xmlrpc.client.Binary(self.packages[sensor])
+
+    def _new_url(self, host_name: str) -> str:
+        self.asked.append(host_name)
+        return self.next_url
 
     def _take(self, handed: Handed) -> str:
         if self.refuse(handed.ticket):

@@ -7,17 +7,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from monagent.errors import BadArguments
-from monagent.models import Command, Outcome, Run, RunResult, Value
+from monagent.models import Job, Outcome, Run, RunResult, Value
+from monagent.sensors.occupancy import Occupancy
+from monagent.sensors.probation import Probation
 from monagent.sensors.store import SensorStore
+from monagent.sensors.updater import Updater
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The parts of the agent that commands work with."""
+    """The parts of the agent that commands work with, as the settings in force make them.
+
+    Attributes:
+        sensors: what is installed.
+        run: runs a program within its bounds.
+        occupancy: who uses which sensor's directory.
+        probation: watches the first runs of new versions.
+        updater: changes what is installed.
+        fetch: gets the package of a sensor from the server.
+        move: moves to another server, for the command with this token.
+        server_url: the server in use.
+        status: the agent's own figures.
+    """
 
     sensors: SensorStore
     run: Callable[[Run], RunResult]
-    help_argument: str
+    occupancy: Occupancy
+    probation: Probation
+    updater: Updater
+    fetch: Callable[[str], bytes]
+    move: Callable[[str], Outcome]
+    server_url: Callable[[], str]
     status: Callable[[], Outcome]
 
 
@@ -36,6 +56,8 @@ class CommandKind:
         failed: makes the outcome of a command that could not be done at all, from a sentence for people.
         long: whether it may take long and so must not occupy a worker for checks.
         direct: answers the form without a ticket at once, where there is one.
+        ticketed: whether it is called with a ticket at all.
+        unticketed: whether it may be called without one: acknowledged, done once, and no result is sent.
     """
 
     method: str
@@ -43,23 +65,28 @@ class CommandKind:
     signatures: tuple[tuple[str, ...], ...]
     help: str
     check: Callable[[Sequence[Value], Tools], list[Any]]
-    perform: Callable[[Command, Tools], Outcome]
+    perform: Callable[[Job, Tools], Outcome]
     failed: Callable[[str], Outcome] = lambda message: {"status": "error", "message": message}
     long: bool = False
     direct: Callable[[Tools], Value] | None = None
+    ticketed: bool = True
+    unticketed: bool = False
 
     @property
     def usage(self) -> str:
         """How it is called, in one line."""
-        return f"{self.method}(ticket{self.arguments})"
+        forms = [f"{self.method}(ticket{self.arguments})"] if self.ticketed else []
+        if self.unticketed:
+            forms.append(f"{self.method}({self.arguments.removeprefix(', ')})")
+        return " or ".join(forms)
 
 
 def no_arguments(params: Sequence[Value], _tools: Tools) -> list[Any]:
-    """The `check` of a command that takes a ticket and nothing else.
+    """The `check` of a command that takes nothing, or nothing but a ticket.
 
     Raises:
         BadArguments: there is more.
     """
     if params:
-        raise BadArguments("this method takes a ticket and nothing else")
+        raise BadArguments("there are too many arguments")
     return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
-from monagent.models import Command, Outcome, Run, Value
+from monagent.models import NAGIOS, Job, Outcome, Run, Value
 
 HELP_SECONDS = 5.0
 HELP_LIMIT = 8 * 1024
@@ -15,6 +15,8 @@ DIRECT_SECONDS = 5.0
 """Where a caller waits for the answer, and a thread with it."""
 TOTAL_LIMIT = 256 * 1024
 """Bytes of all help texts together; what goes beyond is left out, the names are not."""
+NAGIOS_HELP_CODES = (0, 3)
+"""What Nagios-style plug-ins end with after their help: by their guidelines 3, and some 0."""
 
 
 def help_texts(tools: Tools, seconds: float) -> dict[str, str]:
@@ -35,16 +37,18 @@ def _help_text(name: str, tools: Tools, seconds: float) -> str:
     if sensor is None:
         return "(gone)"
     timeout = min(HELP_SECONDS, sensor.timeout, seconds)
-    result = tools.run(Run((*sensor.command, tools.help_argument), timeout, HELP_LIMIT, sensor.user))
-    if result.code != 0:
+    with tools.occupancy.run_in(tools.sensors.directory(name)):
+        result = tools.run(Run((*sensor.command, sensor.help_argument), timeout, HELP_LIMIT, sensor.user))
+    if result.code not in (NAGIOS_HELP_CODES if sensor.format == NAGIOS else (0,)):
         return f"(no help: {result.error or f'it ended with {result.code}'})"
     return result.output.decode("utf-8", "replace").strip()
 
 
-def perform(_command: Command, tools: Tools) -> Outcome:
+def perform(_job: Job, tools: Tools) -> Outcome:
     """Ask every sensor for its help."""
     texts = help_texts(tools, TOTAL_SECONDS)
-    return {"status": "ok", "message": f"{len(texts)} sensors", "sensors": texts}
+    installed = {name: tools.sensors.installed(name).as_value() for name in texts}
+    return {"status": "ok", "message": f"{len(texts)} sensors", "sensors": texts, "installed": installed}
 
 
 def direct(tools: Tools) -> Value:
@@ -56,7 +60,7 @@ COMMAND = CommandKind(
     method="cmd_list_sensors",
     arguments="",
     signatures=((),),
-    help="Reports every sensor and its help text by cmd_store_command_result. "
+    help="Reports every sensor with its help text, version and digest by cmd_store_command_result. "
     "Without a ticket it answers directly with a struct of name and help text.",
     check=no_arguments,
     perform=perform,

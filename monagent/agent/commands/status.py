@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
-from monagent.models import Command, Outcome
+from monagent.models import Job, Outcome
 
 
-def perform(_command: Command, tools: Tools) -> Outcome:
+def perform(_job: Job, tools: Tools) -> Outcome:
     """Gather the figures."""
     return {"status": "ok", "message": "the agent is running", **tools.status()}
 

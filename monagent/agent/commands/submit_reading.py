@@ -9,16 +9,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from monagent.agent.commands.kind import CommandKind, Tools
-from monagent.errors import BadArguments
-from monagent.models import Command, Outcome, Run, RunResult, Value
-from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, NOT_A_NUMBER, SUBMIT_READING, number_in
+from monagent.errors import BadArguments, Refused
+from monagent.models import NAGIOS, NUMBER, Job, Outcome, Run, RunResult, Sensor, Value
+from monagent.protocol import (
+    EXIT_NOT_EXECUTABLE,
+    EXIT_NOT_FOUND,
+    NOT_A_NUMBER,
+    STDERR_LIMIT,
+    SUBMIT_READING,
+    number_in,
+)
+from monagent.sensors import perfdata
+from monagent.sensors.probation import STARTS
 
 log = logging.getLogger(__name__)
 
 _USAGE = f"{SUBMIT_READING} takes (ticket, sensor, [arguments])"
 LINE_LIMIT = 8192
 """Characters of arguments in one string; splitting takes a time that grows with the square."""
-_UNTRUSTED = ("timeout", "output-too-long", "not-executable", "not-found")
+_NEVER_STARTED = ("not-executable", "not-found")
+_UNTRUSTED = ("timeout", "output-too-long", *_NEVER_STARTED)
+_METRIC = ("label", "value", "unit", "warn", "crit", "min", "max")
 
 
 def check(params: Sequence[Value], tools: Tools) -> list[Any]:
@@ -58,18 +69,20 @@ def _argument(item: Value) -> str:
     return str(item)
 
 
-def perform(command: Command, tools: Tools) -> Outcome:
+def perform(job: Job, tools: Tools) -> Outcome:
     """Run the sensor. It may have gone since the command was accepted: that is a result, too."""
-    name, arguments = command.arguments
-    sensor = tools.sensors.find(name)
-    if sensor is None:
-        result = RunResult(EXIT_NOT_FOUND, b"", b"the sensor is gone", "not-found", time.time(), 0.0)
+    name, arguments = job.command.arguments
+    with tools.occupancy.run_in(tools.sensors.directory(name)):
+        sensor = tools.sensors.find(name)
+        result = _run(sensor, arguments, tools)
+    outcome = reading(result, NUMBER if sensor is None else sensor.format)
+    if result.error in _NEVER_STARTED:
+        outcome["stderr"] += _taken_back(name, tools)
     else:
-        result = tools.run(Run((*sensor.command, *arguments), sensor.timeout, sensor.output_limit, sensor.user))
-    outcome = reading(result)
+        tools.probation.started(name)
     log.info(
         "check done ticket=%s sensor=%s code=%d data=%s error=%s seconds=%.3f",
-        command.ticket,
+        job.command.ticket,
         name,
         outcome["ret_code"],
         outcome["data"],
@@ -79,17 +92,52 @@ def perform(command: Command, tools: Tools) -> Outcome:
     return outcome
 
 
-def reading(result: RunResult) -> Outcome:
+def _run(sensor: Sensor | None, arguments: list[str], tools: Tools) -> RunResult:
+    if sensor is None:
+        return RunResult(EXIT_NOT_FOUND, b"", b"the sensor is gone", "not-found", time.time(), 0.0)
+    return tools.run(Run((*sensor.command, *arguments), sensor.timeout, sensor.output_limit, sensor.user))
+
+
+def _taken_back(name: str, tools: Tools) -> str:
+    """What became of a new version that could not start; empty when that is nothing to be judged by."""
+    if not tools.probation.could_not_start(name):
+        return ""
+    try:
+        message = tools.updater.take_back(name)["message"]
+    except (Refused, OSError) as error:
+        message = f"and the version before could not be put back: {error}"
+    log.error("sensor %s: the new version could not start %d times; %s", name, STARTS, message)
+    return f"\nmonagent: the new version of {name} could not start {STARTS} times; {message}"
+
+
+def reading(result: RunResult, sensor_format: str = NUMBER) -> Outcome:
     """What goes to the server for a run: the code, and the number where there is one to trust."""
+    if sensor_format == NAGIOS:
+        return _reading_of_plugin(result)
     number = None if result.error in _UNTRUSTED else number_in(result.output)
+    return _reading(result, number, result.stderr.decode("utf-8", "replace"), [])
+
+
+def _reading_of_plugin(result: RunResult) -> Outcome:
+    """The number is the first performance value, and what the plug-in says to people goes the way of its stderr."""
+    parsed = perfdata.parse(result.output.decode("utf-8", "replace"))
+    said = "\n".join(text for text in (parsed.text, result.stderr.decode("utf-8", "replace")) if text)
+    said = said.encode()[:STDERR_LIMIT].decode("utf-8", "ignore")
+    if result.error:  # cut short somewhere, perhaps in the middle of a number
+        return _reading(result, None, said, [])
+    metrics = [{name: getattr(metric, name) for name in _METRIC} for metric in parsed.metrics]
+    return _reading(result, parsed.number, said, metrics)
+
+
+def _reading(result: RunResult, number: str | None, said: str, metrics: list[dict[str, Any]]) -> Outcome:
     return {
         "ret_code": result.code,
         "data": NOT_A_NUMBER if number is None else number,
         "started": result.started,
         "duration": round(result.duration, 6),
         "error": result.error or ("not-a-number" if number is None else ""),
-        "stderr": result.stderr.decode("utf-8", "replace"),
-        "metrics": [],
+        "stderr": said,
+        "metrics": metrics,
     }
 
 

@@ -10,9 +10,13 @@ from typing import Any
 
 from monagent.agent.commands.kind import Tools
 from monagent.agent.journal import Journal
-from monagent.errors import Fault
+from monagent.errors import Fault, Refused
 from monagent.models import Command, Job, Outcome, Run, RunResult, Ticket
+from monagent.sensors.backups import Backups
+from monagent.sensors.occupancy import Occupancy
+from monagent.sensors.probation import Probation
 from monagent.sensors.store import SensorDefaults, SensorStore
+from monagent.sensors.updater import Updater
 
 SUBMIT = "cmd_submit_reading"
 STATUS = "cmd_status"
@@ -83,6 +87,37 @@ def wait_until(is_so: Callable[[], object], what: str, seconds: float = 20.0) ->
         time.sleep(0.005)
 
 
-def tools(sensors: Path, run: Callable[[Run], RunResult], status: Outcome | None = None) -> Tools:
-    """What commands work with; their sensors lie in that directory."""
-    return Tools(SensorStore(SensorDefaults(sensors, timeout=10.0), {}), run, "options", lambda: status or {})
+def tools(
+    sensors: Path,
+    run: Callable[[Run], RunResult],
+    status: Outcome | None = None,
+    store: SensorStore | None = None,
+    **replaced: Any,
+) -> Tools:
+    """What commands work with; their sensors lie in that directory, their backups and their state beside it."""
+    store = store or SensorStore(SensorDefaults(sensors, timeout=10.0), {})
+    occupancy = Occupancy()
+    probation = Probation(sensors.parent / "new-sensors.json")
+    updater = Updater(
+        store,
+        Backups(sensors.parent / "sensors_backup", 5),
+        occupancy,
+        run,
+        on_done=lambda record: (probation.watch if record.watch else probation.forget)(record.name),
+    )
+    parts: dict[str, Any] = {
+        "sensors": store,
+        "run": run,
+        "occupancy": occupancy,
+        "probation": probation,
+        "updater": updater,
+        "fetch": _no_server,
+        "move": _no_server,
+        "server_url": lambda: "http://127.0.0.1:1/",
+        "status": lambda: status or {},
+    }
+    return Tools(**parts | replaced)
+
+
+def _no_server(_word: str) -> Any:
+    raise Refused("there is no server in this test")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monagent.agent import commands
 from monagent.agent.commands import list_sensors, status, submit_reading
 from monagent.agent.commands.kind import Tools
 from monagent.errors import BadArguments
-from monagent.models import Command, Outcome, RunResult
+from monagent.models import NAGIOS, Command, Job, Outcome, RunResult
 from monagent.protocol import number_in
 from monagent.rpc import marshal
 from monagent.sensors.runner import Runner
+from monagent.sensors.store import SensorDefaults, SensorOverride, SensorStore
 from tests.unit.agent.parts import tools
 
 Install = Callable[..., None]
@@ -51,6 +54,13 @@ def real(sensors: Path) -> Tools:
     return tools(sensors, Runner().run, {"version": "1", "uptime": 2.5, "sensors": []})
 
 
+@pytest.fixture
+def nagios(real: Tools, sensors: Path) -> Tools:
+    """The same tools; the sensor `plugin` is a Nagios-style one."""
+    overrides = {"plugin": SensorOverride(format=NAGIOS)}
+    return dataclasses.replace(real, sensors=SensorStore(SensorDefaults(sensors, timeout=10.0), overrides))
+
+
 # -- the list of commands -----------------------------------------------------------------------------------------
 
 
@@ -63,7 +73,7 @@ def test_every_command_module_is_found_by_its_name_on_the_wire() -> None:
         assert kind.method == name
         assert kind.help
         assert kind.signatures
-        assert kind.usage.startswith(f"{name}(ticket")
+        assert kind.usage.startswith(f"{name}(ticket" if kind.ticketed else f"{name}(")
 
 
 @pytest.mark.parametrize("method", sorted(commands.load()))
@@ -154,7 +164,7 @@ def test_wrong_arguments_are_refused(real: Tools, install: Install, wrong: list[
 
 def submit(real: Tools, name: str, *arguments: str) -> Outcome:
     """Run a sensor as the command does."""
-    return submit_reading.perform(Command("t", "cmd_submit_reading", [name, list(arguments)]), real)
+    return submit_reading.perform(Job(1, Command("t", "cmd_submit_reading", [name, list(arguments)])), real)
 
 
 def test_a_reading_tells_all_about_its_run(real: Tools, install: Install) -> None:
@@ -212,7 +222,7 @@ def test_an_end_that_is_not_good_is_told(
     """A number printed before it is handed in where the run itself can be trusted."""
     install("bad", script)
     real = tools(sensors, Runner().run)
-    hasty = Tools(_hasty(sensors), real.run, real.help_argument, real.status) if error == "timeout" else real
+    hasty = tools(sensors, real.run, store=_hasty(sensors)) if error == "timeout" else real
     outcome = submit(hasty, "bad")
 
     assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (code, data, error)
@@ -282,6 +292,113 @@ def test_no_output_whatever_can_break_a_reading(printed: bytes) -> None:
     assert marshal.value(outcome)
 
 
+# -- cmd_submit_reading: Nagios-style plug-ins --------------------------------------------------------------------
+
+PRINTED = "DISK WARNING - / 81 MB | '/ it''s'=2.50MB;~:10;@20:30;0;90.5 b=U;;;;\\nlong text | c=7%%\\n"
+
+
+def test_a_plug_in_hands_in_its_first_value_and_all_it_printed(nagios: Tools, install: Install) -> None:
+    """Its exit code, its metrics, and what it says to people before what it says on stderr."""
+    install("plugin", f"""printf "{PRINTED}"; echo grumble >&2; exit 1""")
+    outcome = submit(nagios, "plugin")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (1, "2.50", "")
+    assert outcome["stderr"] == "DISK WARNING - / 81 MB\nlong text\ngrumble\n"
+    assert outcome["metrics"] == [
+        {"label": "/ it's", "value": 2.5, "unit": "MB", "warn": "~:10", "crit": "@20:30", "min": 0.0, "max": 90.5},
+        {"label": "b", "value": None, "unit": "", "warn": "", "crit": "", "min": None, "max": None},
+        {"label": "c", "value": 7.0, "unit": "%", "warn": "", "crit": "", "min": None, "max": None},
+    ]
+    assert json.loads(json.dumps(outcome)) == outcome
+    assert marshal.value(outcome).count("<nil/>") == 5
+
+
+@pytest.mark.parametrize("code", range(5))
+def test_the_code_of_a_plug_in_goes_back_as_it_is(nagios: Tools, install: Install, code: int) -> None:
+    """0 to 3 have their meanings; others are told, too."""
+    install("plugin", f"echo 'fine | a=1'; exit {code}")
+
+    assert (submit(nagios, "plugin")["ret_code"], submit(nagios, "plugin")["data"]) == (code, "1")
+
+
+@pytest.mark.parametrize("printed", ["", "OK", "5", "OK | nothing", "OK | a=U b=3", "OK | a=1,5 b=3"])
+def test_a_plug_in_without_a_first_value_has_no_number(nagios: Tools, install: Install, printed: str) -> None:
+    """And its reading says so. A later value does not take the place of the first."""
+    install("plugin", f"echo '{printed}'")
+    outcome = submit(nagios, "plugin")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (0, "nan", "not-a-number")
+    assert outcome["stderr"] == printed.partition(" |")[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "error"),
+    [
+        pytest.param("kill -15 $$", -15, "signal", id="signal"),
+        pytest.param("exec head -c 70000 /dev/zero", 0, "output-too-long", id="flood"),
+        pytest.param("sleep 60", -9, "timeout", id="time-out"),
+    ],
+)
+def test_nothing_of_a_plug_in_that_was_cut_short_is_trusted(
+    nagios: Tools, sensors: Path, install: Install, script: str, code: int, error: str
+) -> None:
+    """Neither its number nor its metrics; what it said until then is handed in."""
+    install("plugin", f"echo 'so far | a=1'; {script}")
+    store = SensorStore(SensorDefaults(sensors), {"plugin": SensorOverride(format=NAGIOS, timeout=0.5)})
+    outcome = submit(dataclasses.replace(nagios, sensors=store), "plugin")
+
+    assert (outcome["ret_code"], outcome["data"], outcome["error"]) == (code, "nan", error)
+    assert outcome["metrics"] == []
+    assert outcome["stderr"].startswith("so far")
+
+
+def test_a_plug_in_that_is_gone_or_cannot_be_executed_is_a_reading(
+    nagios: Tools, install: Install, sensors: Path
+) -> None:
+    """As for any other sensor."""
+    install("plugin", "")
+    (sensors / "plugin" / "check").chmod(0o644)
+    locked = submit(nagios, "plugin")
+    (sensors / "plugin" / "check").unlink()
+    without_program = submit(nagios, "plugin")
+    (sensors / "plugin").rmdir()
+    without_directory = submit(nagios, "plugin")
+
+    assert [one["error"] for one in (locked, without_program, without_directory)] == [
+        "not-executable",
+        "not-found",
+        "not-found",
+    ]
+    for outcome in (locked, without_program, without_directory):
+        assert (outcome["data"], outcome["metrics"]) == ("nan", [])
+        assert outcome["stderr"]
+
+
+def test_what_a_plug_in_says_is_cut_at_its_limit() -> None:
+    """4096 bytes, and no character is torn apart; its own stderr comes last."""
+    long = submit_reading.reading(RunResult(0, b"x" + "ä".encode() * 4000, b"grumble", "", 0.0, 0.0), NAGIOS)
+    short = submit_reading.reading(RunResult(0, b"x" * 4090 + b" | a=1", b"grumble", "", 0.0, 0.0), NAGIOS)
+    silent = submit_reading.reading(RunResult(0, b" | a=1", b"grumble\n", "", 0.0, 0.0), NAGIOS)
+
+    assert long["stderr"] == "x" + "ä" * 2047
+    assert short["stderr"] == "x" * 4090 + "\ngrumb"
+    assert silent["stderr"] == "grumble\n"
+
+
+@settings(deadline=None)
+@given(st.one_of(st.binary(max_size=200), st.text(" '=;|:@~%,.U01eE-ab\n").map(str.encode)), st.binary(max_size=40))
+@example(b"\xff|\xff=1 a=2", b"\xff" * 4096)
+def test_no_output_whatever_can_break_the_reading_of_a_plug_in(printed: bytes, complaint: bytes) -> None:
+    """It can be kept, put on the wire, and its data is nan or a number."""
+    outcome = submit_reading.reading(RunResult(0, printed, complaint, "", 0.0, 0.0), NAGIOS)
+
+    assert marshal.value(outcome)
+    assert json.loads(json.dumps(outcome)) == outcome
+    assert len(outcome["stderr"].encode()) <= 4096
+    assert (outcome["data"] == "nan") == (outcome["error"] == "not-a-number")
+    assert outcome["data"] == "nan" or number_in(outcome["data"].encode()) == outcome["data"]
+
+
 # -- cmd_list_sensors ---------------------------------------------------------------------------------------------
 
 
@@ -290,8 +407,9 @@ def test_the_list_holds_every_sensor_with_its_help(real: Tools, install: Install
     install("good", '[ "$1" = options ] && echo "  good USE\n  it " || echo 5')
     install("angry", "exit 3")
     (sensors / "empty").mkdir()
-    outcome = list_sensors.perform(Command("t", "cmd_list_sensors", []), real)
+    outcome = list_sensors.perform(Job(1, Command("t", "cmd_list_sensors", [])), real)
 
+    assert outcome.pop("installed") == {name: real.sensors.installed(name).as_value() for name in outcome["sensors"]}
     assert outcome == {
         "status": "ok",
         "message": "3 sensors",
@@ -327,11 +445,24 @@ def test_a_sensor_that_hangs_on_its_help_costs_seconds_at_most(
     assert list_sensors.help_texts(real, 20) == {"a": "(no help: timeout)", "b": "help"}
 
 
+@pytest.mark.parametrize(
+    ("code", "told"), [(0, "how to use it"), (3, "how to use it"), (2, "(no help: it ended with 2)")]
+)
+def test_the_help_of_a_plug_in_is_asked_for_in_its_own_way(
+    nagios: Tools, install: Install, code: int, told: str
+) -> None:
+    """`--help`, after which plug-ins end with 3 by their guidelines; a sensor is asked as ever."""
+    install("plugin", f'[ "$1" = --help ] && echo "how to use it" && exit {code}; exit 9')
+    install("sensor", '[ "$1" = options ] && echo "sensor NUMBER"')
+
+    assert list_sensors.direct(nagios) == {"plugin": told, "sensor": "sensor NUMBER"}
+
+
 def test_no_sensors_are_an_empty_list(real: Tools) -> None:
     """That is a good outcome."""
-    outcome = list_sensors.perform(Command("t", "cmd_list_sensors", []), real)
+    outcome = list_sensors.perform(Job(1, Command("t", "cmd_list_sensors", [])), real)
 
-    assert outcome == {"status": "ok", "message": "0 sensors", "sensors": {}}
+    assert outcome == {"status": "ok", "message": "0 sensors", "sensors": {}, "installed": {}}
 
 
 # -- cmd_status ---------------------------------------------------------------------------------------------------
@@ -339,6 +470,6 @@ def test_no_sensors_are_an_empty_list(real: Tools) -> None:
 
 def test_the_status_holds_the_agents_figures(real: Tools) -> None:
     """Beside the two members that every outcome has."""
-    outcome = status.perform(Command("t", "cmd_status", []), real)
+    outcome = status.perform(Job(1, Command("t", "cmd_status", [])), real)
 
     assert outcome == {"status": "ok", "message": "the agent is running", "version": "1", "uptime": 2.5, "sensors": []}

@@ -237,7 +237,7 @@ def test_results_wait_for_a_server_that_is_away(
 def test_the_pauses_of_an_outage_grow_up_to_a_limit(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
     """1, 2, 4, ... 300 seconds, and from the start again after a success."""
     relay = Relay(journal, Client("http://127.0.0.1:1/"), clock=Clock())
-    relay._stopping.set()  # so that no pause is really waited for
+    relay._interrupted.set()  # so that no pause is really waited for
     pauses = []
     for _ in range(12):
         relay._away(Unavailable("away"))

@@ -191,7 +191,8 @@ def test_a_file_that_may_not_be_read_is_told(command: str) -> None:
 
 def test_the_effective_settings_are_shown(config: Path) -> None:
     """What the file says, the defaults for the rest, and paths in full."""
-    config.write_text(config.read_text() + "workers = 3\n[sensor:disk]\ntimeout = 2m\n")
+    key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    config.write_text(config.read_text() + f"workers = 3\n[sensor:disk]\ntimeout = 2m\n[sensor]\npublic_key = {key}\n")
     done, for_programs = monagent("config", "-c", config), monagent("config", "-c", config, "--json")
     shown = json.loads(for_programs.stdout)
 
@@ -199,6 +200,8 @@ def test_the_effective_settings_are_shown(config: Path) -> None:
     assert "\n[agent]\nhost = 127.0.0.1\n" in done.stdout
     assert "\nworkers = 3\n" in done.stdout
     assert f"\npath = {config.parent}/sensors\n" in done.stdout
+    assert f"\npublic_key = {key}\n" in done.stdout
+    assert shown["sensor"]["public_key"] == key
     assert shown["agent"]["workers"] == 3
     assert shown["sensor:disk"]["timeout"] == 120
     assert shown["security"]["allow"] == "127.0.0.0/8 ::1/128"

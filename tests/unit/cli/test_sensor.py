@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monagent.sensors.tree import content_of
 from tests.unit.cli.program import monagent
 
 
@@ -17,10 +18,12 @@ def test_the_sensors_are_listed(config: Path) -> None:
     check = f"{config.parent}/sensors/echo/check"
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"echo    {check}\nplugin  /bin/echo 5\n"
+    digest = content_of(config.parent / "sensors" / "echo").digest
+    assert done.stdout == f"echo    -  {digest[7:19]}  {check}\nplugin  -  -             /bin/echo 5\n"
+    unknown = {"version": "", "digest": "", "changed": False}
     assert json.loads(for_programs.stdout) == [
-        {"name": "echo", "command": [check], "timeout": 30.0},
-        {"name": "plugin", "command": ["/bin/echo", "5"], "timeout": 3.0},
+        {"name": "echo", "command": [check], "timeout": 30.0, **unknown, "digest": digest},
+        {"name": "plugin", "command": ["/bin/echo", "5"], "timeout": 3.0, **unknown},
     ]
 
 
@@ -56,6 +59,25 @@ def test_a_number_that_cannot_be_trusted_is_a_negative_answer(
     done = monagent("sensor", "run", "-c", config, "echo", *arguments)
 
     assert (done.returncode, done.stdout, done.stderr) == (1, printed, talk)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "printed", "talk"),
+    [
+        (["DISK OK | /=2.50MB;5 b=1"], 0, "2.50\n", "DISK OK\n"),
+        (["DISK OK | /=2.50MB;5", "grumble"], 0, "2.50\n", "DISK OK\ngrumble\n"),
+        (["DISK WARNING | /=6MB;5", "", "1"], 1, "6\n", "DISK WARNING\n(ended with 1)\n"),
+        (["DISK OK"], 1, "nan\n", "DISK OK\n(ended with 0, not-a-number)\n"),
+    ],
+)
+def test_a_plug_in_is_run_as_the_agent_would(
+    config: Path, arguments: list[str], code: int, printed: str, talk: str
+) -> None:
+    """Its first value on stdout, what it says to people on stderr."""
+    config.write_text(config.read_text() + "[sensor:echo]\nformat = nagios\n")
+    done = monagent("sensor", "run", "-c", config, "echo", *arguments)
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, printed, talk)
 
 
 def test_options_behind_the_name_belong_to_the_sensor(config: Path) -> None:

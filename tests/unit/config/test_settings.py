@@ -49,7 +49,7 @@ BASE = Path("@")
 DEFAULTS: dict[str, dict[str, Any]] = {
     "sensor": {
         "executable": "check", "help": "options", "path": BASE / "sensors", "backup": BASE / "sensors_backup", "keep_backups": 5,
-        "timeout": 30.0, "output_limit": 65536, "user": "", "public_key": "",
+        "timeout": 30.0, "output_limit": 65536, "user": "", "public_key": b"",
     },
     "sensor:disk": {"command": (), "format": "number", "overlap": False, "timeout": None, "output_limit": None, "user": None},
     "monitor": {"timeout": 30.0, "name": "", "probation": 600.0, "certificate": None, "key": None, "ca": None, "url": URL},
@@ -226,10 +226,10 @@ def test_what_no_option_can_know_alone_is_told_with_the_rest(write: Write) -> No
 BAD: dict[str, dict[str, list[str]]] = {
     "sensor": {
         "executable": ["", "a/b", "../check"], "path": [""], "backup": [""], "keep_backups": ["-1", "1001", "few"],
-        "timeout": ["0", "soon"], "output_limit": ["0", "-1", "much"], "public_key": ["x"],
+        "timeout": ["0", "soon"], "output_limit": ["0", "-1", "much"], "public_key": ["x", "A" * 43 + "=", "A" * 44],
     },
     "sensor:disk": {
-        "command": ["check", "'/a"], "format": ["xml", "nagios"], "overlap": ["maybe", ""], "timeout": ["0", "x"], "output_limit": ["0", "x"],
+        "command": ["check", "'/a"], "format": ["xml", ""], "overlap": ["maybe", ""], "timeout": ["0", "x"], "output_limit": ["0", "x"],
     },
     "monitor": {"url": ["", "a", "ftp://a", "http://u:p@a/", "http://a:0/"], "timeout": ["0", ""], "probation": ["0", "never"]},
     "agent": {
@@ -278,6 +278,12 @@ def test_every_sections_unknown_option_gets_a_hint(write: Write, section: str) -
     assert [problem.partition("]")[2] for problem in told(path)] == [
         f" {known}x: unknown option; did you mean {known}?"
     ]
+
+
+@pytest.mark.parametrize("command", ["", "command = /usr/lib/nagios/plugins/check_load -w 5,4,3 -c 10,6,4\n"])
+def test_a_sensor_may_be_a_nagios_style_plug_in(write: Write, command: str) -> None:
+    """A program elsewhere, or one in its directory."""
+    assert load(write(f"{MINIMAL}[sensor:load]\nformat = nagios\n{command}")).sensors["load"].format == "nagios"
 
 
 @pytest.mark.parametrize("name", ["-x", ".x", "a b", "a/b", "é", "x" * 65, " x"])

@@ -31,6 +31,8 @@ BASE = Path("/etc/monagent")
         (values.command, "./check $HOME `id` ; rm *", ("/etc/monagent/check", "$HOME", "`id`", ";", "rm", "*")),
         *((values.boolean, text, True) for text in ("yes", "Yes", "TRUE", "on", "1")),
         *((values.boolean, text, False) for text in ("no", "No", "FALSE", "off", "0")),
+        (values.public_key, "", b""),
+        (values.public_key, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", bytes(range(32))),
         (values.duration, "30", 30.0),
         (values.duration, "1.5s", 1.5),
         (values.duration, "10 m", 600.0),
@@ -119,6 +121,11 @@ def test_good_text_is_read(reader: values.Reader, text: str, expected: Any) -> N
         (values.url, "http://u:p@a/", "user name or a password"),
         (values.url, "http://@a/", "user name or a password"),
         (values.url, "http://a/#b", "fragment"),
+        *(
+            (values.public_key, text, "monagent sensor keygen")
+            for text in ("x", "A" * 43, "A" * 44, "A" * 42 + "==", "A" * 43 + "=", "AQ" + "A" * 41 + "=", "-" * 43 + "=", "0" * 64,
+                         "\u0661" * 43 + "=", "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+        ),
         *((values.database, text, "sqlite:///monitor.db") for text in ("", "monitor.db", "sqlite", "http//a", "a b://c")),
     ],
 )  # fmt: skip
@@ -130,9 +137,20 @@ def test_bad_text_is_refused_with_what_would_do(reader: values.Reader, text: str
     assert hint in str(caught.value)
 
 
+def test_a_private_key_that_was_pasted_by_mistake_is_not_repeated() -> None:
+    """Messages end up in logs and on screens."""
+    with pytest.raises(ValueError) as caught:
+        values.public_key(
+            "-----BEGIN PRIVATE KEY----- MC4CAQAwBQYDK2VwBCIEIAEBAQEBAQEB -----END PRIVATE KEY-----", BASE
+        )
+
+    assert "MC4C" not in str(caught.value)
+
+
 READERS = [
     values.text, values.words, values.lines, values.command, values.boolean, values.duration, values.size, values.share,
     values.count(0, 100), values.choice("a"), values.path, values.optional_path, values.networks, values.url, values.database,
+    values.public_key,
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monagent.models import is_sensor_name
+from monagent.models import NAGIOS, NUMBER, is_sensor_name
 from monagent.sensors.store import SensorDefaults, SensorOverride, SensorStore
 
 
@@ -54,6 +54,15 @@ def test_a_section_with_a_command_needs_no_directory(folder: Path) -> None:
     assert found is not None
     assert found.command == ("/usr/lib/plugin", "-x")
     assert plugin.names() == ["disk", "load", "plugin"]
+
+
+def test_a_section_says_how_the_output_is_read(folder: Path) -> None:
+    """Of a program elsewhere and of a directory alike; one number when it does not say."""
+    plugin = SensorOverride(command=("/usr/lib/plugin",), format=NAGIOS)
+    formats = store(folder, plugin=plugin, disk=SensorOverride(format=NAGIOS), load=SensorOverride(timeout=1.0))
+    found = [formats.find(name) for name in ("plugin", "disk", "load")]
+
+    assert [one.format for one in found if one is not None] == [NAGIOS, NAGIOS, NUMBER]
 
 
 def test_a_section_without_a_command_is_no_sensor_by_itself(folder: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monagent.config import server_settings
 from monagent.errors import Fault
 from monagent.models import Value
 from monagent.rpc.client import Client
@@ -181,8 +185,60 @@ def test_a_host_is_told_which_server_to_use(server: Server, client: Client) -> N
 
     assert client.call("cmd_get_new_monitor_url", "web1") == server.url
     assert code(client, "cmd_get_new_monitor_url", "web2") == -32602
+    with pytest.raises(Fault, match=r"\[monitor\] name of client.cfg must be its name in monserver host list"):
+        client.call("cmd_get_new_monitor_url", "WEB1")
     assert code(client, "cmd_get_new_monitor_url", 5) == -32602
     assert code(client, "cmd_get_new_monitor_url") == -32602
+
+
+@contextmanager
+def serving(config: Path, text: str) -> Iterator[tuple[Server, str]]:
+    """A server with this configuration, and the URL that it really listens at."""
+    config.write_text(text)
+    server = Server(server_settings.load(config))
+    server.start()
+    try:
+        yield server, f"http://127.0.0.1:{server._endpoint.address[1]}/xmlrpc/"
+    finally:
+        server.stop()
+
+
+def ask_for_url(where: str) -> Value:
+    """What web1 is told."""
+    client = Client(where, timeout=20)
+    try:
+        return client.call("cmd_get_new_monitor_url", "web1")
+    finally:
+        client.close()
+
+
+def test_an_operator_moves_agents_by_the_url_of_the_old_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Change `[server] url`, restart: its hosts are still known, and are sent to the other server."""
+    caplog.set_level("INFO")
+    config, new = tmp_path / "server.cfg", "https://new.example.org:8081/xmlrpc/"
+    with serving(config, "[server]\nport = 0\n") as (server, where):
+        known_host(server.store, "web1")
+        assert ask_for_url(where) == where
+        assert f"takes results at {where}" in caplog.text
+
+    with serving(config, f"[server]\nport = 0\nurl = {new}\n") as (_, where):
+        assert ask_for_url(where) == new
+        assert f"listens on 127.0.0.1 port {where.split(':')[2].split('/')[0]}, URL for agents: {new}" in caplog.text
+
+
+def test_a_server_that_listens_everywhere_must_be_told_its_url(tmp_path: Path) -> None:
+    """`0.0.0.0` would lead each agent to its own host."""
+    config = tmp_path / "server.cfg"
+    with serving(config, "[server]\nhost = 0.0.0.0\nport = 0\n") as (server, where):
+        known_host(server.store, "web1")
+        with pytest.raises(Fault, match=r"\[server\] url must say it") as refused:
+            ask_for_url(where)
+        assert refused.value.code == -32602
+
+    with serving(config, "[server]\nhost = 0.0.0.0\nport = 0\nurl = http://192.0.2.1:8081/\n") as (_, where):
+        assert ask_for_url(where) == "http://192.0.2.1:8081/"
 
 
 def test_a_server_says_that_it_is_up_and_what_it_speaks(client: Client) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from monagent.errors import BadArguments, Unavailable
 from monagent.protocol import ticket_from_wire
+from monagent.server import tickets
 from monagent.server.records import Delivery, Host, IssuedTicket
 from monagent.server.tickets import AddressBook, judge, new_ticket
 
@@ -182,3 +183,66 @@ def test_a_name_server_that_is_away_refuses_nobody() -> None:
 
     assert book.is_from("192.0.2.1", host)
     assert not book.is_from("192.0.2.2", host)
+
+
+def test_an_address_belongs_to_any_of_several_hosts() -> None:
+    """Or to none of them; what one of them cannot tell does not hide what another one can."""
+    hosts = [
+        Host(1, "named", "web1.example.org", 8080, ()),
+        Host(2, "numbered", "192.0.2.2", 8080, ()),
+        Host(3, "roaming", "192.0.2.3", 8080, ("10.0.0.0/8",)),
+    ]
+    known = {"web1.example.org": frozenset({"192.0.2.1"}), "192.0.2.2": frozenset({"192.0.2.2"})}
+    book = AddressBook(known.__getitem__)
+
+    assert all(book.is_from_any(peer, hosts) for peer in ("192.0.2.1", "192.0.2.2", "10.1.2.3", "::ffff:192.0.2.2"))
+    assert not any(book.is_from_any(peer, hosts) for peer in ("192.0.2.3", "192.0.2.9", "::1"))
+    assert not book.is_from_any("192.0.2.2", [])
+
+
+def test_names_are_looked_up_only_where_nothing_else_helps() -> None:
+    """Anybody at all may ask: a name server that is away must not hold those up whose address is at hand."""
+    asked: list[str] = []
+
+    def resolve(name: str) -> frozenset[str]:
+        asked.append(name)
+        if name == "192.0.2.2":
+            return frozenset({name})
+        raise OSError("away")
+
+    hosts = [
+        Host(1, "a", "a.example.org", 8080, ()),
+        Host(2, "b", "192.0.2.2", 8080, ()),
+        Host(3, "c", "c.example.org", 8080, ("10.0.0.0/8",)),
+    ]
+    book = AddressBook(resolve)
+    assert book.is_from_any("192.0.2.2", hosts)
+    assert book.is_from_any("10.1.2.3", hosts)
+    assert asked == ["192.0.2.2"]
+
+    with pytest.raises(Unavailable):
+        book.is_from_any("192.0.2.9", hosts)
+    assert asked == ["192.0.2.2", "a.example.org"]
+
+
+def test_looking_names_up_ends_and_goes_on_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names that failed last come last, so that one dead zone does not hide the hosts behind it."""
+    now = [1000.0]
+    monkeypatch.setattr(tickets.time, "monotonic", lambda: now[0])
+
+    def resolve(name: str) -> frozenset[str]:
+        now[0] += 10
+        if name.startswith("dead"):
+            raise OSError("away")
+        return frozenset({"192.0.2.1"})
+
+    hosts = [Host(number, "h", f"{name}.example.org", 1, ()) for number, name in enumerate(["dead1", "dead2", "live"])]
+    book = AddressBook(resolve)
+    results: list[bool | None] = []
+    for _ in range(3):
+        try:
+            results.append(book.is_from_any("192.0.2.1", hosts))
+        except Unavailable:
+            results.append(None)
+
+    assert results == [None, None, True]

@@ -1,0 +1,59 @@
+"""The one server that this agent talks to, as the settings name it."""
+
+from __future__ import annotations
+
+from monagent.config.settings import MonitorSection
+from monagent.errors import Fault, Refused, Unavailable
+from monagent.protocol import GET_SENSOR_CODE, PACKAGE_LIMIT
+from monagent.rpc.client import Client
+from monagent.rpc.tls import client_context
+from monagent.rpc.unmarshal import ANSWER_LIMITS, Limits
+
+SMALL_LIMITS = Limits(size=64 * 1024, values=100)
+"""For answers that are one word."""
+PACKAGE_LIMITS = Limits(size=PACKAGE_LIMIT * 3 // 2, values=10)
+"""A package as base64, with line breaks, in its markup."""
+
+
+class Upstream:
+    """Makes connections to the server. `monitor` may be replaced at any time; the next connection goes by it."""
+
+    def __init__(self, monitor: MonitorSection) -> None:
+        self.monitor = monitor
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self.monitor.url
+
+    def relay_client(self) -> Client:
+        """A connection to hand results in by."""
+        return self._client(self.url, ANSWER_LIMITS)
+
+    def connect(self, url: str) -> Client:
+        """A connection to this or another server, for short answers."""
+        return self._client(url, SMALL_LIMITS)
+
+    def fetch_package(self, sensor: str) -> bytes:
+        """The package of a sensor.
+
+        Raises:
+            Refused: the server does not give one.
+        """
+        client = self._client(self.url, PACKAGE_LIMITS)
+        try:
+            package = client.call(GET_SENSOR_CODE, sensor)
+        except Unavailable as error:
+            raise Refused(f"no package could be fetched: {error}") from error
+        except Fault as fault:
+            raise Refused(f"the server gave no package: fault {fault.code}: {fault.message[:200]!r}") from fault
+        finally:
+            client.close()
+        if not isinstance(package, bytes):
+            raise Refused("the server gave something that is no package (base64 was expected)")
+        return package
+
+    def _client(self, url: str, limits: Limits) -> Client:
+        monitor = self.monitor
+        tls = client_context(url, ca=monitor.ca, certificate=monitor.certificate, key=monitor.key)
+        return Client(url, timeout=monitor.timeout, tls=tls, limits=limits)

@@ -1,0 +1,117 @@
+"""`monserver send`: a command that is no check to one host, now, and its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from monagent.cli.options import print_json
+from monagent.cli.server_check import tell_no_result, wait_for
+from monagent.cli.server_options import config_option, known_host, open_store, require_server
+from monagent.config import server_settings
+from monagent.models import is_sensor_name
+from monagent.protocol import RESTORE_SENSOR_CODE, UPDATE_CONFIG, UPDATE_SENSOR_CODE
+from monagent.server.dispatcher import Dispatcher
+from monagent.server.packages import ENDINGS, Packages
+
+
+@dataclass(frozen=True, slots=True)
+class _Sendable:
+    """A command as it is typed: `takes` names its argument, `seconds` is how long its outcome is usually waited for."""
+
+    method: str
+    takes: str = ""
+    seconds: float = 60.0
+
+
+_SENDABLE = {
+    "list-sensors": _Sendable("cmd_list_sensors"),
+    "restore-sensor": _Sendable(RESTORE_SENSOR_CODE, "SENSOR", 120.0),
+    "status": _Sendable("cmd_status"),
+    "update-config": _Sendable(UPDATE_CONFIG, seconds=120.0),
+    "update-sensor": _Sendable(UPDATE_SENSOR_CODE, "SENSOR", 120.0),
+}
+
+
+@click.command()
+@click.argument("host_name", metavar="HOST")
+@click.argument("command", metavar="COMMAND", type=click.Choice(sorted(_SENDABLE)))
+@click.argument("arguments", metavar="[SENSOR]", nargs=-1)
+@click.option(
+    "--wait",
+    type=float,
+    help="Seconds to wait for the outcome. Default: 120 to update or restore, 60 for the others.",
+)
+@config_option
+@click.pass_context
+def send(
+    context: click.Context, host_name: str, command: str, arguments: tuple[str, ...], wait: float | None, config: Path
+) -> None:
+    """Send COMMAND to HOST now and print its outcome as JSON. `monserver run` must be running.
+
+    \b
+    monserver send web1 status               how its agent is doing
+    monserver send web1 list-sensors         its sensors, each with its help
+    monserver send web1 update-sensor disk   fetch and install the package of disk
+    monserver send web1 restore-sensor disk  put the newest backup of disk back
+    monserver send web1 update-config        move to the server that this one names
+
+    The package of disk is disk.tar.bz2, disk.tar.gz or disk.tar.xz in the [sensor] source_dir of server.cfg.
+
+    To move agents to another server, let [server] url of server.cfg be the other server's URL, restart
+    `monserver run` and send update-config to each host. An agent asks by the [monitor] name of its client.cfg
+    (default: the system's name), which must be HOST. Once moved it hands in there, so that its outcome may not
+    come back here.
+
+    The outcome's message is repeated on stderr. Exit 0 when the outcome is ok, 1 when it is not, 69 when the
+    agent is away, 75 when no outcome came in time.
+    """  # noqa: D301 - click wants the backspace itself
+    sendable = _SENDABLE[command]
+    _check_usage(command, sendable, arguments)
+    store = open_store(config)
+    host = known_host(store, host_name)
+    require_server(config)
+    if sendable.method == UPDATE_SENSOR_CODE:
+        _warn_without_package(arguments[0], config)
+    ticket = Dispatcher(store).send(host, sendable.method, arguments)
+    seconds = sendable.seconds if wait is None else wait
+    outcome = wait_for(lambda: store.outcome(ticket), seconds)
+    if outcome is None:
+        if sendable.method == UPDATE_CONFIG:
+            click.echo("monserver: an agent that has moved hands in at its new server, this outcome too", err=True)
+        tell_no_result(context, ticket, seconds)
+        return
+    print_json(outcome)
+    click.echo(_one_line(outcome["message"]), err=True)
+    context.exit(0 if outcome["status"] == "ok" else 1)
+
+
+def _check_usage(command: str, sendable: _Sendable, arguments: Sequence[str]) -> None:
+    """
+    Raises:
+        click.UsageError: the command takes another number of arguments, or one that is no sensor's name.
+    """
+    if len(arguments) != (1 if sendable.takes else 0):
+        form = " ".join(filter(None, ("monserver send HOST", command, sendable.takes)))
+        raise click.UsageError(
+            f"{command} takes {f'one {sendable.takes}' if sendable.takes else 'no argument'}: {form}"
+        )
+    if arguments and not is_sensor_name(arguments[0]):
+        raise click.UsageError(
+            f"{arguments[0]!r} is not the name of a sensor (letters, digits, _ - . and at most 64 of them)"
+        )
+
+
+def _warn_without_package(sensor: str, config: Path) -> None:
+    directory = server_settings.load(config).sensor.source_dir
+    if not Packages(directory).has(sensor):
+        names = ", ".join(f"{sensor}{ending}" for ending in ENDINGS)
+        click.echo(f"monserver: there is none of {names} in {directory}; the agent will find no package", err=True)
+
+
+def _one_line(text: str) -> str:
+    """What an agent said, without anything that would paint the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,286 @@
+"""Install a sensor's package, or put a backup back: make ready, test, swap, keep the old one.
+
+At every instant the sensor is the whole old or the whole new version. Whatever goes wrong before the swap leaves
+nothing behind; whatever is cut off after it is finished by `recover()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from monagent.errors import PackageRefused, Refused
+from monagent.models import Outcome, Run, RunResult
+from monagent.sensors import manifest, tree
+from monagent.sensors.archive import read_members
+from monagent.sensors.backups import FAILED, Backups
+from monagent.sensors.filesystem import lock_directory
+from monagent.sensors.inventory import Installed, installed
+from monagent.sensors.occupancy import Occupancy
+from monagent.sensors.store import SensorStore
+from monagent.sensors.swap import Record, Workshop, put_away
+
+log = logging.getLogger(__name__)
+
+TURN_SECONDS = 60.0
+"""How long an update waits for another one."""
+MARGIN_SECONDS = 5.0
+"""What a run may take beyond its time-out until it is cleared away."""
+
+
+class Updater:
+    """Changes what is installed, one sensor at a time; any thread may call it."""
+
+    def __init__(
+        self,
+        sensors: SensorStore,
+        backups: Backups,
+        occupancy: Occupancy,
+        run: Callable[[Run], RunResult],
+        *,
+        public_key: bytes = b"",
+        on_done: Callable[[Record], None] = lambda _record: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            sensors: what is installed, and under which limits it runs.
+            backups: where replaced versions go.
+            occupancy: who runs what.
+            run: runs the test of a new version.
+            public_key: Ed25519; when given, only packages signed by it are installed.
+            on_done: told of each change when it is in place, before its record is thrown away.
+            clock: seconds since the epoch.
+        """
+        self._sensors = sensors
+        self._backups = backups
+        self._occupancy = occupancy
+        self._run = run
+        self._public_key = public_key
+        self._on_done = on_done
+        self._clock = clock
+        self._changing = threading.Lock()
+
+    def install(self, name: str, package: bytes, token: str = "") -> Outcome:
+        """Install a package.
+
+        Returns:
+            The outcome: what is installed now, and what it replaced.
+
+        Raises:
+            Refused: with the reason; nothing has changed.
+            OSError: the disk, or a permission; nothing has changed.
+        """
+        with self._workshop(name) as workshop:
+            before = self._before(name)
+            tree.write(read_members(package, name), workshop.version)
+            content = tree.content_of(workshop.version)
+            described = manifest.read(workshop.version)
+            manifest.authenticate(
+                described,
+                name=name,
+                content=content,
+                public_key=self._public_key or None,
+                installed_version=before.version if before else None,
+            )
+            self._test(name, workshop.version, content)
+            version = described.version if described else ""
+            return self._put_in_place(workshop, before, Installed(version, content.digest), token, watch=True)
+
+    def restore(self, name: str, token: str = "") -> Outcome:
+        """Put the newest backup back; what stands there now becomes a backup.
+
+        Raises:
+            Refused: there is none, or it does not work; nothing has changed.
+            OSError: the disk, or a permission; nothing has changed.
+        """
+        with self._workshop(name) as workshop:
+            return self._restore(workshop, token)
+
+    def take_back(self, name: str) -> Outcome:
+        """Put the newest backup back in the place of a version that could not start.
+
+        Raises:
+            Refused, OSError: as `restore()` does.
+        """
+        with self._workshop(name) as workshop:
+            return self._restore(workshop, "", failed=FAILED)
+
+    def recover(self) -> list[Record]:
+        """Finish or undo what a crash left.
+
+        Returns:
+            The changes that had taken place; their callers may not have been told yet.
+
+        Raises:
+            Refused: another update is under way.
+            OSError: the disk, or a permission.
+        """
+        with self._turn():
+            return self._recover()
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> list[Record]:
+        done = []
+        for workshop in Workshop.left_behind(self._sensors.path):
+            record = workshop.record()
+            if record is not None and workshop.is_done(record):
+                log.warning("update of sensor %s was cut off after its swap; finished now", workshop.name)
+                self._finish(workshop, record)
+                done.append(record)
+            else:
+                log.warning("update of sensor %s was cut off before its swap; undone", workshop.name)
+                workshop.clear()
+        return done
+
+    @contextlib.contextmanager
+    def _workshop(self, name: str) -> Iterator[Workshop]:
+        """A clean place to work in, alone among all threads and processes."""
+        self._require_ours(name)
+        with self._turn():
+            self._recover()
+            workshop = Workshop(self._sensors.path, name)
+            if workshop.record() is not None:
+                raise Refused(f"the version that the last update replaced still waits in {workshop.path}: see the log")
+            try:
+                workshop.open()
+                yield workshop
+            finally:
+                record = workshop.record()
+                if record is None or not workshop.is_done(record):
+                    with contextlib.suppress(OSError):
+                        workshop.clear()
+
+    def _require_ours(self, name: str) -> None:
+        target = self._sensors.path / name
+        if self._sensors.is_elsewhere(name):
+            raise Refused(
+                f"sensor {name} runs a command that client.cfg names; a package in the sensors directory would not be used"
+            )
+        if os.path.lexists(target) and not target.is_dir():
+            raise Refused(f"{target} is not a directory")
+        if not self._sensors.path.is_dir():
+            raise Refused(f"there is no directory {self._sensors.path}")
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        busy = Refused("another update is under way; try again later")
+        if not self._changing.acquire(timeout=TURN_SECONDS):
+            raise busy
+        try:
+            descriptor = lock_directory(self._sensors.path, TURN_SECONDS)
+            if descriptor is None:
+                raise busy
+            try:
+                yield
+            finally:
+                os.close(descriptor)
+        finally:
+            self._changing.release()
+
+    def _before(self, name: str) -> Installed | None:
+        target = self._sensors.path / name
+        return installed(target) if target.is_dir() else None
+
+    def _test(self, name: str, version: Path, content: tree.Content) -> None:
+        """Run the new version's help as it will run in production; the tree must come out of it as it went in."""
+        sensor = self._sensors.at(name, version)
+        program = Path(sensor.command[0])
+        try:
+            mode = program.lstat().st_mode
+        except OSError:
+            raise PackageRefused(f"there is no program {program.name} in it") from None
+        if not stat.S_ISREG(mode) or not mode & stat.S_IXUSR:
+            raise PackageRefused(f"its {program.name} is not an executable file")
+        result = self._run(
+            Run((*sensor.command, sensor.help_argument), sensor.timeout, sensor.output_limit, sensor.user)
+        )
+        if result.code != 0 or result.error:
+            raise PackageRefused(f"its test run ({program.name} {sensor.help_argument}) failed: {_how(result)}")
+        if tree.content_of(version) != content:
+            raise PackageRefused("its test run changed the sensor's own files")
+
+    def _restore(self, workshop: Workshop, token: str, failed: str = "") -> Outcome:
+        source = self._backups.newest(workshop.name)
+        if source is None:
+            raise Refused(f"there is no backup of sensor {workshop.name}")
+        tree.copy(source, workshop.version)
+        content = tree.content_of(workshop.version)
+        self._test(workshop.name, workshop.version, content)
+        before = self._before(workshop.name)
+        new = Installed(installed(workshop.version).version, content.digest)
+        return self._put_in_place(workshop, before, new, token, consumes=source.name, failed=failed)
+
+    def _put_in_place(
+        self,
+        workshop: Workshop,
+        before: Installed | None,
+        new: Installed,
+        token: str,
+        *,
+        watch: bool = False,
+        consumes: str = "",
+        failed: str = "",
+    ) -> Outcome:
+        name = workshop.name
+        if before:
+            self._backups.require_room()
+        backup = self._backups.next(name, self._clock()) + failed if before else ""
+        outcome = _outcome(name, new, before, backup, restored=bool(consumes))
+        record = Record(name, token, workshop.version.stat().st_ino, backup, consumes, watch, outcome)
+        workshop.write_record(record)
+        with self._occupancy.alone(workshop.target, self._sensors.at(name, workshop.target).timeout + MARGIN_SECONDS):
+            workshop.exchange()
+        self._finish(workshop, record)
+        log.info("sensor %s: %s", name, outcome["message"])
+        return outcome
+
+    def _finish(self, workshop: Workshop, record: Record) -> None:
+        """What follows a swap. It may be cut off anywhere, and is then done again."""
+        try:
+            self._on_done(record)
+        except OSError as error:
+            log.warning("it cannot be noted that sensor %s is done: %s", record.name, error)
+        if record.backup:
+            try:
+                put_away(workshop.version, self._backups.path / record.backup)
+            except OSError as error:
+                # It stays where it is, with its record: the next update, or the next start, tries again.
+                log.error("the old version of sensor %s waits in %s: %s", record.name, workshop.path, error.strerror)  # noqa: TRY400
+                return
+        if record.consumes:
+            with contextlib.suppress(OSError):
+                tree.remove(self._backups.path / record.consumes)
+        self._backups.prune(record.name, at_least=1 if record.watch else 0)
+        workshop.clear()
+
+
+def _how(result: RunResult) -> str:
+    said = result.stderr.decode("utf-8", "replace").strip().splitlines()
+    how = result.error or f"it ended with {result.code}"
+    return f"{how} ({said[-1][:200]})" if said else how
+
+
+def _outcome(name: str, new: Installed, before: Installed | None, backup: str, *, restored: bool) -> Outcome:
+    replaced = {"version": before.version, "digest": before.digest, "backup": backup} if before else {}
+    verb = "put back" if restored else "installed"
+    over = f" in place of {_named(before)}" if before else ""
+    return {
+        "status": "ok",
+        "message": f"{name} {_named(new)} is {verb}{over}",
+        "sensor": name,
+        "version": new.version,
+        "digest": new.digest,
+        "replaced": replaced,
+    }
+
+
+def _named(version: Installed) -> str:
+    return version.version or version.digest[:19]
