@@ -102,6 +102,11 @@ class Sensor:
     format: str = NUMBER
     help_argument: str = "options"
 
+    @property
+    def help_codes(self) -> tuple[int, ...]:
+        """What it may end with after its help: plug-ins in the style of Nagios with 3, by their guidelines, or 0."""
+        return (0, 3) if self.format == NAGIOS else (0,)
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

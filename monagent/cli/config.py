@@ -11,6 +11,7 @@ import click
 
 from monagent.cli.options import EXIT_CONFIG, config_option, json_option, print_json
 from monagent.config import settings
+from monagent.config.manager import unwritable
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError
 
@@ -43,6 +44,8 @@ def _hints(loaded: Settings) -> list[str]:
     hints = []
     if not loaded.sensor.path.is_dir():
         hints.append(f"there is no directory {loaded.sensor.path} yet; monagent init makes one with the stock sensors")
+    if problem := unwritable(loaded.file):
+        hints.append(f"{problem}: the agent cannot be moved to another server from there (cmd_update_config)")
     later = [f"[backup:{name}]" for name in loaded.backups]
     later += [f"[mail:{name}]" for name in loaded.reports] + [f"[alert:{name}]" for name in loaded.alerts]
     if later:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import monagent
-from monagent.cli import agent, config, init, sensor, spool
+from monagent.cli import agent, config, doctor, init, sensor, spool
 from monagent.cli.options import guarded
 
 
@@ -26,6 +26,7 @@ cli.add_command(agent.run)
 cli.add_command(init.init)
 cli.add_command(config.check_config)
 cli.add_command(config.show_config)
+cli.add_command(doctor.doctor)
 cli.add_command(sensor.sensor)
 cli.add_command(spool.spool)
 

@@ -228,3 +228,13 @@ def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file; monagent init DIR writes one, -c FILE names another"
     return error.strerror or str(error)
+
+
+def unwritable(path: Path) -> str:
+    """Why `save_config()` could not write a file, as far as can be told without trying; empty when it could."""
+    directory = path.resolve().parent
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        return f"{directory} is on a file system that is mounted read-only"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"the directory {directory} cannot be written by uid {os.geteuid()}"
+    return ""

@@ -147,18 +147,31 @@ class _Entry:
         return ""
 
 
-def _entries(directory: str | os.PathLike[str], prefix: str = "") -> list[_Entry]:
-    """Everything that is not left out, sorted by path."""
-    found = []
-    with os.scandir(directory) as entries:
-        for entry in entries:
+def _entries(directory: Path) -> list[_Entry]:
+    """Everything that is not left out, sorted by path.
+
+    Raises:
+        PackageRefused: there is more than any package holds; perhaps it is somebody's home.
+    """
+    found: list[_Entry] = []
+    waiting = [("", os.fspath(directory))]
+    while waiting:
+        prefix, place = waiting.pop()
+        for entry in _scanned(place):
             path = prefix + entry.name
             if path == tree.MANIFEST or any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in LEFT_OUT):
                 continue
             found.append(_Entry(path, entry.path, entry.stat(follow_symlinks=False)))
+            if len(found) > LIMITS.members:
+                raise PackageRefused(f"there are more than {LIMITS.members} files and directories in it")
             if found[-1].is_directory:
-                found += _entries(entry.path, path + "/")
+                waiting.append((path + "/", entry.path))
     return sorted(found, key=lambda entry: entry.path)
+
+
+def _scanned(place: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(place) as entries:
+        yield from entries
 
 
 def _checked(entries: Iterable[_Entry]) -> list[_Entry]:
@@ -297,7 +310,12 @@ def _lint_name(name: str) -> Iterator[Finding]:
 
 
 def _lint_entries(directory: Path) -> Iterator[Finding]:
-    for entry in _entries(directory):
+    try:
+        entries = _entries(directory)
+    except PackageRefused as refusal:
+        yield _error(str(refusal))
+        return
+    for entry in entries:
         if entry.trouble:
             yield _error(f"{_shown(entry.path)} {entry.trouble}")
         elif not entry.is_directory and entry.found.st_mode & (stat.S_ISUID | stat.S_ISGID):

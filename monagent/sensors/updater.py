@@ -202,7 +202,7 @@ class Updater:
         result = self._run(
             Run((*sensor.command, sensor.help_argument), sensor.timeout, sensor.output_limit, sensor.user)
         )
-        if result.code != 0 or result.error:
+        if result.code not in sensor.help_codes or result.error:
             raise PackageRefused(f"its test run ({program.name} {sensor.help_argument}) failed: {_how(result)}")
         if tree.content_of(version) != content:
             raise PackageRefused("its test run changed the sensor's own files")

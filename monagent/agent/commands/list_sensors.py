@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
-from monagent.models import NAGIOS, Job, Outcome, Run, Value
+from monagent.models import Job, Outcome, Run, Value
 
 HELP_SECONDS = 5.0
 HELP_LIMIT = 8 * 1024
@@ -15,8 +15,6 @@ DIRECT_SECONDS = 5.0
 """Where a caller waits for the answer, and a thread with it."""
 TOTAL_LIMIT = 256 * 1024
 """Bytes of all help texts together; what goes beyond is left out, the names are not."""
-NAGIOS_HELP_CODES = (0, 3)
-"""What Nagios-style plug-ins end with after their help: by their guidelines 3, and some 0."""
 
 
 def help_texts(tools: Tools, seconds: float) -> dict[str, str]:
@@ -39,7 +37,7 @@ def _help_text(name: str, tools: Tools, seconds: float) -> str:
     timeout = min(HELP_SECONDS, sensor.timeout, seconds)
     with tools.occupancy.run_in(tools.sensors.directory(name)):
         result = tools.run(Run((*sensor.command, sensor.help_argument), timeout, HELP_LIMIT, sensor.user))
-    if result.code not in (NAGIOS_HELP_CODES if sensor.format == NAGIOS else (0,)):
+    if result.code not in sensor.help_codes:
         return f"(no help: {result.error or f'it ended with {result.code}'})"
     return result.output.decode("utf-8", "replace").strip()
 

@@ -1,0 +1,138 @@
+"""Try what the configuration promises, one thing after the other, and say what would fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from monagent.agent.upstream import Upstream
+from monagent.agent.wiring import sensor_store
+from monagent.config.manager import unwritable
+from monagent.config.settings import Settings
+from monagent.errors import MonagentError
+from monagent.models import Run
+from monagent.protocol import HEALTHCHECK, OK
+from monagent.sensors.filesystem import exchange
+from monagent.sensors.runner import Runner
+
+HELP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that was tried. `problem` is empty when it works; `remedy` says what would mend it."""
+
+    subject: str
+    problem: str = ""
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Diagnosis]:
+    """Try everything, as the user who runs this; the agent may be running."""
+    for check in (_config_file, _state, _journal_room, _sensors, _backups, _server):
+        yield from check(settings)
+    yield from _self_tests(settings)
+
+
+def _config_file(settings: Settings) -> Iterator[Diagnosis]:
+    problem = unwritable(settings.file)
+    yield Diagnosis(
+        f"{settings.file} can be written when the server says to move",
+        problem,
+        "let the agent's user write the directory, or move the file to one that it may write" if problem else "",
+    )
+
+
+def _state(settings: Settings) -> Iterator[Diagnosis]:
+    yield _directory("the state directory", settings.agent.state, make="the first start makes it")
+
+
+def _journal_room(settings: Settings) -> Iterator[Diagnosis]:
+    place = next(path for path in (settings.agent.state, *settings.agent.state.parents) if path.exists())
+    free, needed = shutil.disk_usage(place).free, settings.agent.journal_limit
+    subject = f"there is room for the journal ({needed // 1024**2} MiB) on the disk of {place}"
+    if free >= needed:
+        yield Diagnosis(subject)
+    else:
+        yield Diagnosis(subject, f"{free // 1024**2} MiB are free", "make room, or set a smaller [agent] journal_limit")
+
+
+def _sensors(settings: Settings) -> Iterator[Diagnosis]:
+    path = settings.sensor.path
+    found = _directory("the directory of the sensors", path, make="")
+    yield found
+    if found.problem:
+        return
+    subject = f"a sensor in {path} can be replaced in one step"
+    try:
+        _try_exchange(path)
+    except OSError as error:
+        yield Diagnosis(subject, error.strerror or str(error), "put the directory on ext4, xfs, btrfs or tmpfs")
+    else:
+        yield Diagnosis(subject)
+
+
+def _try_exchange(path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=path) as place:
+        one, other = Path(place, "one"), Path(place, "other")
+        one.mkdir()
+        other.mkdir()
+        exchange(one, other)
+
+
+def _backups(settings: Settings) -> Iterator[Diagnosis]:
+    yield _directory("the directory of replaced sensors", settings.sensor.backup, make="the first update makes it")
+
+
+def _directory(what: str, path: Path, make: str) -> Diagnosis:
+    subject = f"{what} {path} can be written"
+    if path.is_dir():
+        fine = os.access(path, os.R_OK | os.W_OK | os.X_OK)
+        return Diagnosis(subject) if fine else Diagnosis(subject, f"not by {_user()}", f"chown or chmod {path}")
+    if path.exists():
+        return Diagnosis(subject, "it is no directory", f"move {path} out of the way")
+    parent = next(parent for parent in path.parents if parent.exists())
+    if make and os.access(parent, os.W_OK | os.X_OK):
+        return Diagnosis(f"{subject} ({make})")
+    return Diagnosis(subject, "it is not there", f"mkdir {path}")
+
+
+def _server(settings: Settings) -> Iterator[Diagnosis]:
+    url = settings.monitor.url
+    subject = f"the server {url} is well"
+    try:
+        client = Upstream(settings.monitor).connect(url)
+        try:
+            answer = client.call(HEALTHCHECK)
+        finally:
+            client.close()
+    except MonagentError as error:
+        yield Diagnosis(subject, str(error), "is it running, is the URL right, does a firewall let us through?")
+        return
+    problem = "" if answer == OK else f"its healthcheck answered {str(answer)[:50]!r} instead of OK"
+    yield Diagnosis(subject, problem, "is that a monitoring server?" if problem else "")
+
+
+def _self_tests(settings: Settings) -> Iterator[Diagnosis]:
+    store, run = sensor_store(settings), Runner().run
+    for name in store.names():
+        sensor = store.find(name)
+        if sensor is None:
+            continue
+        subject = f"sensor {name} starts"
+        timeout = min(HELP_SECONDS, sensor.timeout)
+        result = run(Run((*sensor.command, sensor.help_argument), timeout, sensor.output_limit, sensor.user))
+        if result.code in sensor.help_codes and not result.error:
+            yield Diagnosis(subject)
+        else:
+            said = result.stderr.decode("utf-8", "replace").strip()[:200]
+            how = result.error or f"its help ended with {result.code}"
+            yield Diagnosis(subject, f"{how}: {said}" if said else how, f"try: monagent sensor run {name}")
+
+
+def _user() -> str:
+    return f"uid {os.geteuid()}"
