@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import acknowledging, footprint, machine
+from benchmarks import acknowledging, footprint, machine, sensors
 from benchmarks.agent import Agent
 from benchmarks.load import Sink
 from benchmarks.programs import BenchmarkError, compile_all
@@ -61,6 +61,10 @@ class Bench:
         """Starts."""
         return [footprint.start(self.folder, self.programs["tiny"], 5)]
 
+    def sensors(self) -> list[Row]:
+        """Changing and listing sensors."""
+        return [*sensors.updates(self.folder), *sensors.inventory(self.folder)]
+
     def _agent(self, name: str, *, workers: int = 8, quiet: bool = True) -> Agent:
         return Agent(self.folder / name, self.sink.url, self.programs["tiny"], workers=workers, quiet=quiet)
 
@@ -90,7 +94,7 @@ def _measure(folder: Path, effort: Effort) -> list[Row]:
     programs = compile_all(folder)
     with Sink(programs["load"]) as sink:
         bench = Bench(folder, programs, sink, effort)
-        groups = [bench.throughput, bench.logging, bench.acknowledging, bench.start]
+        groups = [bench.throughput, bench.logging, bench.acknowledging, bench.start, bench.sensors]
         return [row for group in groups for row in _group(group.__name__, group)]
 
 
