@@ -445,7 +445,7 @@ def keygen(file: Path, as_json: bool) -> None:
         click.echo(f"public_key = {public}")
     click.echo(
         f"wrote {file}: it signs packages (monagent sensor pack --key {file}); keep it secret and keep a copy\n"
-        "the public_key line goes into [sensor] of client.cfg; from its next start on, an agent takes signed packages only",
+        "the public_key line goes into [sensor] of client.cfg; once it is restarted or reloaded, an agent takes signed packages only",
         err=True,
     )
 

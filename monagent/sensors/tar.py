@@ -266,7 +266,7 @@ def parse_pax(body: bytes) -> Extension:
         digits = body[at : max(at, space)]
         end = at + int(digits) if digits.isdigit() else 0
         key, equals, value = body[space + 1 : max(space, end - 1)].partition(b"=")
-        if end > len(body) or body[end - 1 : end] != b"\n" or not (key and equals):
+        if body[end - 1 : end] != b"\n" or not (key and equals):
             raise PackageRefused("a malformed pax record")
         _check_key(key)
         if key in {b"path", b"size"}:

@@ -21,7 +21,7 @@ from monagent.sensors import manifest, tree
 from monagent.sensors.archive import read_members
 from monagent.sensors.backups import FAILED, Backups
 from monagent.sensors.filesystem import lock_directory
-from monagent.sensors.inventory import Installed, installed
+from monagent.sensors.inventory import UNKNOWN, Installed, installed
 from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.store import SensorStore
 from monagent.sensors.swap import Record, Workshop, put_away
@@ -187,7 +187,13 @@ class Updater:
 
     def _before(self, name: str) -> Installed | None:
         target = self._sensors.path / name
-        return installed(target) if target.is_dir() else None
+        if not target.is_dir():
+            return None
+        here = installed(target)
+        if self._public_key and here == UNKNOWN:
+            # Without its version nothing would keep an older package out.
+            raise Refused(f"the version that is installed in {target} cannot be told; is its {tree.MANIFEST} damaged?")
+        return here
 
     def _test(self, name: str, version: Path, content: tree.Content) -> None:
         """Run the new version's help as it will run in production; the tree must come out of it as it went in."""

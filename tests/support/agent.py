@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import hashlib
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import xmlrpc.client
+from collections.abc import Mapping
 from pathlib import Path
 
 START_SECONDS = 20.0
@@ -28,6 +33,42 @@ def write_sensor(directory: Path, name: str, script: str) -> None:
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(script)
     program.chmod(0o755)
+
+
+def pack_sensor(name: str, files: Mapping[str, str | bytes]) -> bytes:
+    """A package of that sensor: `<name>.tar.bz2` with these files, of which `check` is executable."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for path, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            member = tarfile.TarInfo(f"{name}/{path}")
+            member.size = len(data)
+            member.mode = 0o755 if path == "check" else 0o644
+            archive.addfile(member, io.BytesIO(data))
+    return bz2.compress(raw.getvalue())
+
+
+def unpack_sensor(directory: Path, files: Mapping[str, str | bytes]) -> None:
+    """Make a sensor's directory of these files, as installing their package would."""
+    for path, content in files.items():
+        target = directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        target.chmod(0o755 if path == "check" else 0o644)
+
+
+def digest_of(directory: Path) -> str:
+    """The digest of a sensor, made as docs/reference/sensor-package.md says and not by the code that is tested."""
+    lines = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        if path.is_dir():
+            lines.append((str(name), f"d {name}\n"))
+        else:
+            kind = "x" if os.access(path, os.X_OK) else "f"
+            lines.append((str(name), f"{kind} {hashlib.sha256(path.read_bytes()).hexdigest()} {name}\n"))
+    text = "".join(line for _, line in sorted(lines))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 class AgentProcess:
@@ -110,6 +151,38 @@ class AgentProcess:
         """TERM; returns its exit code."""
         self.signal(signal.SIGTERM)
         return self.wait()
+
+    def edit(self, old: str, new: str) -> None:
+        """Replace a piece of its configuration, as an editor would."""
+        text = self.config.read_text()
+        assert old in text, text
+        self.config.write_text(text.replace(old, new, 1))
+
+    def reload(self) -> str:
+        """HUP, and wait until the log tells what came of it; returns what the log has got since."""
+        before = len(self.log.read_text())
+        self.signal(signal.SIGHUP)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            said = self.log.read_text()[before:]
+            if "settings loaded again" in said or "the old settings stay" in said:
+                time.sleep(0.05)  # the rest of what it says
+                return self.log.read_text()[before:]
+            time.sleep(0.005)
+        raise AssertionError(f"nothing came of the HUP:\n{self.log.read_text()}")
+
+    def forget_peak(self) -> int:
+        """Let the peak of its memory begin anew; returns the bytes that it has in memory now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self._memory("VmRSS")
+
+    def peak(self) -> int:
+        """The most bytes that it has had in memory since `forget_peak()`."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> int:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another `monagent` command with this agent's configuration."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import re
+import socket
+import ssl
 import threading
 import time
 import xmlrpc.client
@@ -29,6 +33,20 @@ class Handed:
 class _Handler(SimpleXMLRPCRequestHandler):
     rpc_paths = ("/xmlrpc/", "/RPC2")
 
+    def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        body = self.rfile.read(int(self.headers["content-length"]))
+        found = re.search(rb"<methodName>([^<]*)</methodName>", body)
+        method = found[1].decode() if found else ""
+        monitor = cast(_Server, self.server).monitor
+        monitor.called.append(method)
+        spoil = monitor.spoilt.get(method)
+        if spoil is None:
+            self.rfile = io.BufferedReader(io.BytesIO(body))  # type: ignore[arg-type]
+            super().do_POST()
+        else:
+            self.close_connection = True
+            spoil(self.connection)
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -36,12 +54,16 @@ class _Handler(SimpleXMLRPCRequestHandler):
 class _Server(ThreadingMixIn, SimpleXMLRPCServer):
     daemon_threads = True
     allow_reuse_address = True
+    monitor: Monitor
+
+    def handle_error(self, _request: object, _address: object) -> None:
+        """Callers that are killed, or give up, are what these servers are for."""
 
 
 class Monitor:
     """Takes results; plain (the original dialect) or extended (names `monagent`, takes multicalls)."""
 
-    def __init__(self, *, extended: bool) -> None:
+    def __init__(self, *, extended: bool, tls: ssl.SSLContext | None = None) -> None:
         self.port = free_port()
         self.handed: list[Handed] = []
         self.multicalls = 0
@@ -49,21 +71,29 @@ class Monitor:
         self.packages: dict[str, bytes] = {}
         self.next_url = ""
         self.asked: list[str] = []
+        self.called: list[str] = []
+        self.healthy: Callable[[], Any] = lambda: "OK"
+        self.on_taken: Callable[[], None] = lambda: None
+        self.spoilt: dict[str, Callable[[socket.socket], None]] = {}
+        self._tls = tls
         self._extended = extended
         self._server: _Server | None = None
 
     @property
     def url(self) -> str:
         """Where it takes results."""
-        return f"http://127.0.0.1:{self.port}/xmlrpc/"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/xmlrpc/"
 
     def start(self) -> None:
         """Listen; also again after `stop()`, on the same port."""
         server = _Server(("127.0.0.1", self.port), _Handler, allow_none=True, logRequests=False)
+        server.monitor = self
+        if self._tls:
+            server.socket = self._tls.wrap_socket(server.socket, server_side=True)
         server.register_function(cast(Callable[..., Any], self._store_probe_data), "cmd_store_probe_data")
         server.register_function(cast(Callable[..., Any], self._sensor_code), "cmd_get_sensor_code")
         server.register_function(cast(Callable[..., Any], self._new_url), "cmd_get_new_monitor_url")
-        server.register_function(lambda: "OK", "healthcheck")
+        server.register_function(cast(Callable[..., Any], self._healthcheck), "healthcheck")
         if self._extended:
             server.register_function(cast(Callable[..., Any], self._store_command_result), "cmd_store_command_result")
             server.register_function(lambda: {"monagent": {"specVersion": 1}}, "system.getCapabilities")
@@ -81,6 +111,13 @@ class Monitor:
     def tickets(self) -> list[int | str]:
         """The tickets that results came for, in order of arrival."""
         return [one.ticket for one in list(self.handed)]
+
+    def results(self) -> dict[int | str, Handed]:
+        """The one result of each ticket; one that came again, after a crash, must be the same."""
+        kept: dict[int | str, Handed] = {}
+        for one in list(self.handed):
+            assert kept.setdefault(one.ticket, one) == one, f"two results for {one.ticket!r}"
+        return kept
 
     def wait_for(self, count: int, seconds: float = WAIT_SECONDS) -> list[Handed]:
         """Wait until that many results have come."""
@@ -113,6 +150,9 @@ class Monitor:
             raise xmlrpc.client.Fault(-32602, "no such package")
         return xmlrpc.client.Binary(self.packages[sensor])
 
+    def _healthcheck(self) -> Any:
+        return self.healthy()
+
     def _new_url(self, host_name: str) -> str:
         self.asked.append(host_name)
         return self.next_url
@@ -121,6 +161,7 @@ class Monitor:
         if self.refuse(handed.ticket):
             raise xmlrpc.client.Fault(-32602, "not a ticket of mine")
         self.handed.append(handed)
+        self.on_taken()
         return "OK"
 
     def _multicall(self, calls: list[dict[str, Any]]) -> list[Any]:

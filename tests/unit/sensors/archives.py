@@ -157,6 +157,7 @@ HOSTILE = [
     Hostile("negative octal size", "octal", directory() + file(size=b"-0000000001\0") + END),
     Hostile("base-256 size", "base 256", directory() + file(size=b"\x80" + bytes(10) + b"\x0a") + END),
     Hostile("huge base-256 size", "base 256", directory() + file(size=b"\x80" + b"\xff" * 11) + END),
+    Hostile("base-256 size of many bits", "base 256", directory() + file(size=b"\xbf" * 12) + END),
     Hostile("eight in octal", "octal", directory() + file(size=b"00000000018\0") + END),
     Hostile("octal with a sign", "octal", directory() + file(size=b"+0000000012\0") + END),
     Hostile("octal of Python", "octal", directory() + file(size=b"0o000000012\0") + END),
@@ -177,7 +178,7 @@ HOSTILE = [
     Hostile("huge pax size", "bytes large", directory() + pax((b"size", b"999999999999")) + header() + END),
     # Extensions.
     Hostile("pax header of digits alone", "malformed", directory() + raw_pax(b"1" * 15000) + file() + END),
-    Hostile("pax length of seven digits", "malformed", directory() + raw_pax(b"0000011 a=bcd\n") + file() + END),
+    Hostile("pax length of seven digits", "malformed", directory() + raw_pax(b"0000014 a=bcd\n") + file() + END),
     Hostile("pax length that is too long", "malformed", directory() + raw_pax(b"99 path=a/b\n") + file() + END),
     Hostile("pax length that is too short", "malformed", directory() + raw_pax(b"5 path=a/b\n") + file() + END),
     Hostile("pax length of zero", "malformed", directory() + raw_pax(b"0 path=a/b\n") + file() + END),

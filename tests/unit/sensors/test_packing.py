@@ -285,12 +285,19 @@ def test_too_much_is_refused_before_it_is_read(disk: Path) -> None:
 
 
 def test_too_many_files_are_refused(disk: Path) -> None:
-    """As the agent would."""
+    """As the agent would, and a whole system is not walked through."""
     for number in range(LIMITS.members):
         (disk / str(number)).touch()
 
     with pytest.raises(PackageRefused, match=str(LIMITS.members)):
         packing.pack(disk, None)
+    (disk / "0").unlink()
+    with pytest.raises(PackageRefused, match=str(LIMITS.members)):
+        packing.pack(disk, DESCRIBED)
+    (disk / "again").touch()
+    assert [one.message for one in packing.lint(disk, Terms())] == [
+        f"there are more than {LIMITS.members} files and directories in it"
+    ]
 
 
 def test_a_file_that_changes_meanwhile_is_refused(disk: Path) -> None:
