@@ -56,13 +56,44 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a program, and all that it starts, may take of the host; negative means no limit (setrlimit(2)).
+
+    `memory` (private, writable) and `file_size` are in bytes, `processes` counts those of its user, `files` are open at
+    once in one process. `nice` is added to 0, `io` is the class and level of ioprio_set(2), or -1.
+    """
+
+    memory: int = -1
+    processes: int = -1
+    files: int = -1
+    cpu_seconds: int = -1
+    file_size: int = -1
+    nice: int = 0
+    io: int = -1
+
+    @property
+    def limits(self) -> tuple[int, int, int, int, int]:
+        """Those of setrlimit(2), in the order of the attributes."""
+        return self.memory, self.processes, self.files, self.cpu_seconds, self.file_size
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to be bounded."""
+        return self != _UNBOUNDED
+
+
+_UNBOUNDED = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
-    """A program to be run once: no shell, a deadline in seconds, a cap on its output in bytes."""
+    """A program to be run once: no shell, a deadline in seconds, a cap on its output in bytes, bounds on what it takes."""
 
     argv: tuple[str, ...]
     timeout: float
     output_limit: int
     user: str = ""
+    bounds: Bounds = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +102,7 @@ class RunResult:
 
     `code` is the exit status; negative = killed by that signal; 126 = could not be executed; 127 = not there.
     `error` is empty or one of `timeout`, `signal`, `output-too-long`, `not-executable`, `not-found`.
-    `started` is in seconds since the epoch, `duration` in seconds.
+    `started` is in seconds since the epoch, `duration` in seconds; `printed` counts the bytes of its output, kept or not.
     """
 
     code: int
@@ -80,6 +111,7 @@ class RunResult:
     error: str
     started: float
     duration: float
+    printed: int = 0
 
 
 def is_sensor_name(name: str) -> bool:

@@ -28,7 +28,7 @@ from monagent.sensors import manifest, tree
 from monagent.sensors.archive import read_members, top_of
 from monagent.sensors.decompress import LIMITS
 from monagent.sensors.manifest import Manifest
-from monagent.sensors.runner import clean_environment
+from monagent.sensors.spawning import clean_environment
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

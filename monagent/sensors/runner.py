@@ -1,49 +1,52 @@
 """Run a program once, within its bounds, and tell exactly how it ended.
 
 No shell. The program gets its own session and process group, a clean environment, /dev/null as its input and no
-other open file. Whatever it leaves behind in its group is killed with it, at its deadline or at its end.
+other open file. It ends with everything that came of it: its group at its end, what left the group by a sweep
+(`processes.Strays`), and all of it when this very process is killed (`guard.py`). Running as another user goes
+through a program that stands beside this one (`spawner.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import logging
 import os
-import pwd
+import secrets
 import select
 import signal
 import subprocess
-import sys
+import threading
 import time
-from typing import Any
+from typing import Protocol
 
 from monagent.models import Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
+from monagent.sensors import spawner
+from monagent.sensors.processes import MARK, Strays, become_subreaper, children_of, kill_group, restrict
+from monagent.sensors.spawning import GRACE_SECONDS, Guard, Spawning, clean_environment, helpers_of
 
 log = logging.getLogger(__name__)
 
+SWEEP_SECONDS = 1.0
 _CHUNK = 64 * 1024
 _PIPE_MAX = 1024 * 1024  # what a pipe holds at most (/proc/sys/fs/pipe-max-size)
 _SOON_MS = 20
 _REAP_SECONDS = 2.0
+_LATE_SECONDS = GRACE_SECONDS + spawner.REAP_SECONDS + 5.0
+"""Beyond its deadline, a run that the spawner tells nothing of is given up: then the spawner itself is stuck."""
 _POLL_STEP = 3600.0  # poll() takes an int of milliseconds; longer deadlines are waited for in steps
 
 
-def clean_environment() -> dict[str, str]:
-    """What a sensor finds in its environment, the same on every host and under every supervisor.
+class _Ended(Protocol):
+    """A program under way. `descriptor` becomes readable at its end."""
 
-    The directory of our own interpreter comes last in PATH, so that `env python3` finds one everywhere.
-    """
-    system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    interpreter = os.path.dirname(os.path.realpath(sys.executable))
-    return {
-        "PATH": f"{system}:{interpreter}",
-        "LANG": "C.UTF-8",
-        "HOME": "/",
-        "SHELL": "/bin/sh",
-        # A sensor in Python must not write into its own directory, whose content is tested, told and signed.
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    descriptor: int
+
+    def overdue(self) -> float | None:
+        """Its time is up; how long to wait for its end now, or None to wait no longer."""
+
+    def verdict(self) -> tuple[int, str]:
+        """Once it has ended, or is not waited for any longer: its code, and the protocol's word where it has one."""
 
 
 class Runner:
@@ -52,13 +55,56 @@ class Runner:
     def __init__(self) -> None:
         self._environment = clean_environment()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._running: set[int] = set()
-        self._stuck: list[subprocess.Popen[bytes]] = []
+        self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
+        self._newest = 0
+        self._running: dict[int, int] = {}  # the number of each run, by its leader
+        self._spawnings: dict[str, Spawning] = {}
+        self._lock = threading.Lock()
+        self._strays = Strays(self._stray_children, only=self._token)
+        self._guard: Guard | None = None
+        self._stopping = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
+        become_subreaper()
+
+    def start(self) -> None:
+        """For a process that has no children but ours: sweep in the background, and be guarded.
+
+        Raises:
+            OSError: the guard cannot be started.
+        """
+        self._strays = Strays(self._stray_children)
+        self._guard = Guard(self._token)
+        self._sweeper.start()
+
+    def stop(self) -> None:
+        """End everything, and the programs beside us; nothing may be run after this."""
+        self._stopping.set()
+        self.kill_all()
+        for spawning in self._spawnings.values():
+            spawning.end()
+        if self._sweeper.is_alive():
+            self._sweeper.join(SWEEP_SECONDS * 2)
+        self._sweep_until_clean()
+        if self._guard:
+            self._guard.dismiss()
+
+    def prepare(self, user: str) -> None:
+        """Start what is needed to run as a user, as long as we may.
+
+        Raises:
+            KeyError, OSError: it cannot be started.
+        """
+        self._spawning(user)
 
     def kill_all(self) -> None:
         """Kill every program that is running now, with its group."""
         for pid in list(self._running):
-            _kill_group(pid)
+            kill_group(pid, signal.SIGKILL)
+        with self._lock:
+            spawnings, self._spawnings = list(self._spawnings.values()), {}
+        for spawning in spawnings:
+            spawning.end()
 
     def run(self, run: Run) -> RunResult:
         """Run to the end or to the deadline. Never raises for anything the program does or is."""
@@ -66,70 +112,193 @@ class Runner:
         out, err = _Output(run.output_limit), _Output(STDERR_LIMIT)
         try:
             try:
-                process = self._spawn(run, out, err)
+                under_way = self._start(run, out, err)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-                code, reason, sentence = _could_not_start(run, error)
-                return RunResult(code, b"", sentence.encode(), reason, started, time.monotonic() - clock)
-            self._running.add(process.pid)
-            timed_out = _follow(process.pid, (out, err), clock + run.timeout)
-            # Before its leader is reaped: until then nobody else can own the group's number.
-            _kill_group(process.pid)
-            self._running.discard(process.pid)
-            code = self._reap(process)
-            reason = "timeout" if timed_out else "output-too-long" if out.overflowed else "signal" if code < 0 else ""
-            if timed_out:
-                code = -signal.SIGKILL
-            return RunResult(code, bytes(out.kept), bytes(err.kept), reason, started, time.monotonic() - clock)
+                return _not_started(run, error, started, clock)
+            _follow(under_way, (out, err), clock + run.timeout)
+            try:
+                code, reason = under_way.verdict()
+            except OSError as error:
+                return _not_started(run, error, started, clock)
+            reason = reason or ("output-too-long" if out.overflowed else "signal" if code < 0 else "")
+            duration = time.monotonic() - clock
+            return RunResult(code, bytes(out.kept), bytes(err.kept), reason, started, duration, out.length)
         finally:
             out.close()
             err.close()
+            if self._guard is None:
+                self._sweep_until_clean()
 
-    def _reap(self, process: subprocess.Popen[bytes]) -> int:
-        """Its exit status. What cannot be killed (another user's, or stuck in the kernel) does not hold the worker."""
-        self._stuck = [other for other in self._stuck if other.poll() is None]
+    def _start(self, run: Run, out: _Output, err: _Output) -> _Ended:
+        writers: list[int] = []
         try:
-            return process.wait(_REAP_SECONDS)
-        except subprocess.TimeoutExpired:
-            log.warning("pid %d could not be killed at its deadline", process.pid)
-            self._stuck.append(process)
-            return -signal.SIGKILL
-
-    def _spawn(self, run: Run, out: _Output, err: _Output) -> subprocess.Popen[bytes]:
-        out_writer = out.open()
-        try:
-            err_writer = err.open()
-            try:
-                return subprocess.Popen(
-                    run.argv,
-                    stdin=self._null,
-                    stdout=out_writer,
-                    stderr=err_writer,
-                    env=self._environment,
-                    cwd="/",
-                    start_new_session=True,
-                    **_as_user(run.user),
-                )
-            finally:
-                os.close(err_writer)
+            writers += [out.open()]
+            writers += [err.open()]
+            return self._start_as(run, *writers) if run.user else self._start_here(run, *writers)
         finally:
-            os.close(out_writer)
+            for writer in writers:
+                os.close(writer)
+
+    # -- as ourselves -------------------------------------------------------------------------------------------
+
+    def _start_here(self, run: Run, out: int, err: int) -> _Ended:
+        number = self._newest = next(self._numbers)
+        mark = f"{self._token}.{number}"
+        process = subprocess.Popen(
+            run.argv,
+            stdin=self._null,
+            stdout=out,
+            stderr=err,
+            env={**self._environment, MARK: mark},
+            cwd="/",
+            start_new_session=True,
+        )
+        self._running[process.pid] = number
+        if run.bounds.any:
+            restrict(process.pid, run.bounds.limits, run.bounds.nice, run.bounds.io)
+        return _Here(process, mark, self._strays, self._running)
+
+    def _stray_children(self) -> list[int]:
+        programs: list[Spawning | Guard] = list(self._spawnings.values())
+        known = helpers_of([*programs, self._guard] if self._guard else programs)
+        return [pid for pid in children_of(os.getpid()) if pid not in known and pid not in self._running]
+
+    def _sweep(self) -> bool:
+        numbers = list(self._running.values())
+        running = {f"{self._token}.{number}" for number in numbers}
+        return self._strays.sweep(running, min(numbers, default=self._newest + 1), self._newest)
+
+    def _sweep_on(self) -> None:
+        """What left its group is gone a second after its run, and what has ended is reaped."""
+        wait = SWEEP_SECONDS
+        while not self._stopping.wait(wait):
+            try:
+                wait = spawner.SWEEP_SECONDS if self._sweep() else SWEEP_SECONDS
+            except OSError as error:
+                log.warning("what sensors left behind could not be looked for: %s", error)
+
+    def _sweep_until_clean(self) -> None:
+        until = time.monotonic() + _REAP_SECONDS
+        while self._sweep() and time.monotonic() < until:
+            time.sleep(spawner.SWEEP_SECONDS)
+
+    # -- as another user ----------------------------------------------------------------------------------------
+
+    def _start_as(self, run: Run, out: int, err: int) -> _Ended:
+        answer, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                self._spawning(run.user).start(run, out, err, writer)
+            except (BrokenPipeError, ConnectionError):
+                # Somebody killed the spawner. What it was running is lost; this run need not be.
+                self._drop(run.user)
+                self._spawning(run.user).start(run, out, err, writer)
+        except BaseException:
+            os.close(answer)
+            raise
+        finally:
+            os.close(writer)
+        return _Elsewhere(answer, run.argv[0])
+
+    def _spawning(self, user: str) -> Spawning:
+        spawning = self._spawnings.get(user)
+        if spawning is None:
+            with self._lock:
+                spawning = self._spawnings.get(user) or self._spawnings.setdefault(user, Spawning(user))
+        return spawning
+
+    def _drop(self, user: str) -> None:
+        with self._lock:
+            spawning = self._spawnings.pop(user, None)
+        if spawning is not None:
+            log.error("the program that runs sensors as %s (pid %d) has ended; started again", user, spawning.pid)
+            spawning.end()
 
 
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+class _Here:
+    """A program that is our own child."""
+
+    def __init__(self, process: subprocess.Popen[bytes], mark: str, strays: Strays, running: dict[int, int]) -> None:
+        self._process = process
+        self._mark = mark
+        self._strays = strays
+        self._running = running
+        self._stage = 0
+        self.descriptor = os.pidfd_open(process.pid)
+
+    def overdue(self) -> float | None:
+        self._stage += 1
+        if self._stage > 2:
+            return None
+        word, wait = (signal.SIGTERM, GRACE_SECONDS) if self._stage == 1 else (signal.SIGKILL, _REAP_SECONDS)
+        kill_group(self._process.pid, word)
+        self._strays.signal(self._mark, word)
+        return wait
+
+    def verdict(self) -> tuple[int, str]:
+        os.close(self.descriptor)
+        pid = self._process.pid
+        # Before its leader is reaped: until then nobody else can own the group's number.
+        kill_group(pid, signal.SIGKILL)
+        self._running.pop(pid, None)
+        try:
+            code = self._process.wait(0 if self._stage > 2 else None)
+            self._strays.leave_group(pid)
+        except subprocess.TimeoutExpired:
+            # Another user's, or stuck in the kernel: it does not hold the worker. The sweeper reaps it one day.
+            log.warning("pid %d could not be killed at its deadline; its slot is given back", pid)
+            code = -signal.SIGKILL
+        return (-signal.SIGKILL, "timeout") if self._stage else (code, "")
+
+
+class _Elsewhere:
+    """A program that a spawner started for us."""
+
+    def __init__(self, answer: int, program: str) -> None:
+        self.descriptor = answer
+        self._program = program
+        self._late = False
+
+    def overdue(self) -> float | None:
+        if self._late:
+            return None
+        self._late = True
+        return _LATE_SECONDS  # the spawner has the same deadline, and ends the program
+
+    def verdict(self) -> tuple[int, str]:
+        try:
+            os.set_blocking(self.descriptor, False)
+            told = os.read(self.descriptor, spawner.ANSWER.size)
+        except BlockingIOError:
+            told = b""
+        finally:
+            os.close(self.descriptor)
+        if len(told) != spawner.ANSWER.size:
+            log.error("the program that runs %s as another user has ended, or is stuck", self._program)
+            return -signal.SIGKILL, "timeout" if self._late else "signal"
+        code, word, number = spawner.ANSWER.unpack(told)
+        if word == spawner.NOT_STARTED:
+            raise OSError(number, os.strerror(number))
+        if word == spawner.STUCK:
+            log.warning("%s could not be killed at its deadline; its slot is given back", self._program)
+        return (code, "") if word == spawner.ENDED else (-signal.SIGKILL, "timeout")
 
 
 class _Output:
-    """One of the program's outputs: the pipe it comes through, what is kept of it, and whether there was more."""
+    """One of the program's outputs: the pipe it comes through, what is kept of it, and how much there was."""
 
-    __slots__ = ("kept", "limit", "overflowed", "reader")
+    __slots__ = ("kept", "length", "limit", "reader")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.kept = bytearray()
-        self.overflowed = False
+        self.length = 0
         self.reader = -1
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether there was more than is kept."""
+        return self.length > self.limit
 
     def open(self) -> int:
         """Make the pipe; the end that the program writes to is the caller's to close."""
@@ -143,37 +312,36 @@ class _Output:
     def read(self) -> int:
         """Take what is there, once poll() has said that this does not block; how many bytes, 0 at the stream's end."""
         data = os.read(self.reader, _CHUNK)
-        room = self.limit - len(self.kept)
-        self.overflowed = self.overflowed or len(data) > room
-        self.kept += data[:room]
+        if self.length < self.limit:
+            self.kept += data[: self.limit - self.length]
+        self.length += len(data)
         return len(data)
 
 
-def _follow(pid: int, outputs: tuple[_Output, ...], deadline: float) -> bool:
-    """Read both outputs until the program ends or the deadline passes; True when it passed.
+def _follow(under_way: _Ended, outputs: tuple[_Output, ...], deadline: float) -> None:
+    """Read both outputs until the program ends, or is not waited for any longer.
 
-    The end is seen by the program's pidfd, not by the end of its output: a grandchild may hold the pipe open for ever.
+    Its end is seen by its own descriptor, not by the end of its output: a grandchild may hold the pipe open for ever.
     """
-    pidfd = os.pidfd_open(pid)
-    try:
-        poller = select.poll()
-        poller.register(pidfd, select.POLLIN)
-        # Most programs print little and end soon: one wait for the end spares the waits for their output.
-        ended = bool(poller.poll(_SOON_MS))
-        readers = {output.reader: output for output in outputs}
-        for reader in readers:
-            poller.register(reader, select.POLLIN)
-        while not ended:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return True
-            ready = [fd for fd, _ in poller.poll(min(left, _POLL_STEP) * 1000 + 1)]
-            ended = pidfd in ready
-            _read(readers, ready, poller)
-        _drain(readers, poller)
-        return False
-    finally:
-        os.close(pidfd)
+    poller = select.poll()
+    poller.register(under_way.descriptor, select.POLLIN)
+    # Most programs print little and end soon: one wait for the end spares the waits for their output.
+    ended = bool(poller.poll(_SOON_MS))
+    readers = {output.reader: output for output in outputs}
+    for reader in readers:
+        poller.register(reader, select.POLLIN)
+    while not ended:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            more = under_way.overdue()
+            if more is None:
+                return
+            deadline = time.monotonic() + more
+            continue
+        ready = [fd for fd, _ in poller.poll(min(left, _POLL_STEP) * 1000 + 1)]
+        ended = under_way.descriptor in ready
+        _read(readers, ready, poller)
+    _drain(readers, poller)
 
 
 def _read(readers: dict[int, _Output], ready: list[int], poller: select.poll) -> None:
@@ -192,6 +360,11 @@ def _drain(readers: dict[int, _Output], poller: select.poll) -> None:
             return
 
 
+def _not_started(run: Run, error: Exception, started: float, clock: float) -> RunResult:
+    code, reason, sentence = _could_not_start(run, error)
+    return RunResult(code, b"", sentence.encode(), reason, started, time.monotonic() - clock)
+
+
 def _could_not_start(run: Run, error: Exception) -> tuple[int, str, str]:
     """The code, the protocol's word for it, and a sentence for people."""
     program = run.argv[0]
@@ -208,11 +381,3 @@ def _could_not_start(run: Run, error: Exception) -> tuple[int, str, str]:
     elif isinstance(error, PermissionError) and run.user:
         reason += f"; may {run.user} enter its directory and execute it?"
     return EXIT_NOT_EXECUTABLE, "not-executable", f"{program}: {reason}"
-
-
-def _as_user(user: str) -> dict[str, Any]:
-    """What Popen needs to run as that user, with no groups but its own. Costs a full fork; empty costs nothing."""
-    if not user:
-        return {}
-    account = pwd.getpwnam(user)
-    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}

@@ -14,7 +14,7 @@ import pytest
 
 from monagent.config import server_settings
 from monagent.sensors.perfdata import METRICS
-from monagent.sensors.runner import clean_environment
+from monagent.sensors.spawning import clean_environment
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.service import Server
 from tests.conftest import StartAgent

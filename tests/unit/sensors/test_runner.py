@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from monagent.models import Run, RunResult
-from monagent.sensors.runner import Runner, clean_environment
+from monagent.sensors.runner import Runner
+from monagent.sensors.spawning import clean_environment
 from tests.support.processes import is_running
 
 LIMIT = 65536
