@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from monagent.agent.turns import Claim, Turns
 from monagent.models import Job, Outcome
 
 log = logging.getLogger(__name__)
@@ -25,12 +26,15 @@ Failed = Callable[[Job, str], Outcome]
 class Lane:
     """A queue with its workers. `perform` does a job, `finish` takes its outcome and when it was done."""
 
-    def __init__(self, name: str, workers: int, perform: Perform, failed: Failed, finish: Finish) -> None:
+    def __init__(
+        self, name: str, workers: int, perform: Perform, failed: Failed, finish: Finish, turns: Turns | None = None
+    ) -> None:
         self._name = name
         self._workers = workers
         self._perform = perform
         self._failed = failed
         self._finish = finish
+        self._turns = turns
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stopping = False
@@ -51,8 +55,8 @@ class Lane:
 
     @property
     def waiting(self) -> int:
-        """Jobs that no worker has taken yet."""
-        return self._queue.qsize()
+        """Jobs that no worker has taken yet, or that wait for their turn."""
+        return self._queue.qsize() + (self._turns.waiting if self._turns else 0)
 
     def close(self) -> None:
         """Take no further job."""
@@ -73,18 +77,27 @@ class Lane:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None and not self._stopping:
+            if self._turns is None:
+                self._do(job)
+                continue
+            following = job if self._turns.begin(job) else None
+            while following is not None and not self._stopping:
+                self._do(following)
+                following = self._turns.end(following)
+
+    def _do(self, job: Job) -> None:
+        with self._running_lock:
+            self.running += 1
+        try:
+            outcome = self._perform(job)
+        except Exception as error:  # noqa: BLE001 - the top of a worker: a bug in one command must not cost the others
+            outcome = self._failed(job, _incident(job, error))
+        finally:
             with self._running_lock:
-                self.running += 1
-            try:
-                outcome = self._perform(job)
-            except Exception as error:  # noqa: BLE001 - the top of a worker: a bug in one command must not cost the others
-                outcome = self._failed(job, _incident(job, error))
-            finally:
-                with self._running_lock:
-                    self.running -= 1
-            # Work that was cut off has no result: it is done again after the next start.
-            if not self.abandoned:
-                self._keep(job, outcome)
+                self.running -= 1
+        # Work that was cut off has no result: it is done again after the next start.
+        if not self.abandoned:
+            self._keep(job, outcome)
 
     def _keep(self, job: Job, outcome: Outcome) -> None:
         try:
@@ -97,10 +110,18 @@ class Executor:
     """The lanes of one agent: long work in one of its own, so that it never delays a check."""
 
     def __init__(
-        self, workers: int, perform: Perform, failed: Failed, finish: Finish, is_long: Callable[[str], bool]
+        self,
+        workers: int,
+        perform: Perform,
+        failed: Failed,
+        finish: Finish,
+        is_long: Callable[[str], bool],
+        claim_of: Callable[[Job], Claim | None] = lambda _job: None,
     ) -> None:
         self._is_long = is_long
-        self._short = Lane("worker", workers, perform, failed, finish)
+        # One slow sensor must leave workers to the others.
+        turns = Turns(max(1, workers * 3 // 4), claim_of)
+        self._short = Lane("worker", workers, perform, failed, finish, turns)
         self._long = Lane("long-worker", 2, perform, failed, finish)
 
     def start(self) -> None:

@@ -33,6 +33,7 @@ class Turns:
         self._cap = cap
         self._claim_of = claim_of
         self._lock = threading.Lock()
+        self._claims: dict[int, Claim] = {}  # by job; what a claim is may change with the settings, but not under way
         self._running: Counter[str] = Counter()
         self._checks: set[str] = set()
         self._kept: dict[str, deque[tuple[Job, Claim]]] = {}
@@ -45,7 +46,7 @@ class Turns:
             return True
         with self._lock:
             if self._is_free(claim):
-                self._take(claim)
+                self._take(job, claim)
                 return True
             self._kept.setdefault(claim.sensor, deque()).append((job, claim))
             self.waiting += 1
@@ -53,10 +54,10 @@ class Turns:
 
     def end(self, job: Job) -> Job | None:
         """The job is done; the one that may begin in its place, if any. It has begun when this returns."""
-        claim = self._claim_of(job)
-        if claim is None:
-            return None
         with self._lock:
+            claim = self._claims.pop(job.id, None)
+            if claim is None:
+                return None
             self._running[claim.sensor] -= 1
             if not self._running[claim.sensor]:
                 del self._running[claim.sensor]
@@ -72,14 +73,15 @@ class Turns:
                 if not kept:
                     del self._kept[sensor]
                 self.waiting -= 1
-                self._take(claim)
+                self._take(job, claim)
                 return job
         return None
 
     def _is_free(self, claim: Claim) -> bool:
         return self._running[claim.sensor] < self._cap and not (claim.check and claim.check in self._checks)
 
-    def _take(self, claim: Claim) -> None:
+    def _take(self, job: Job, claim: Claim) -> None:
+        self._claims[job.id] = claim
         self._running[claim.sensor] += 1
         if claim.check:
             self._checks.add(claim.check)

@@ -9,7 +9,7 @@ import click
 
 from monagent.agent.commands import submit_reading
 from monagent.agent.wiring import sensor_store
-from monagent.cli import sensor_changes, sensor_packages
+from monagent.cli import sensor_changes, sensor_new, sensor_packages, signing_key
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings
 from monagent.errors import BadArguments
@@ -25,6 +25,8 @@ def sensor() -> None:
 
 sensor_changes.add_to(sensor)
 sensor_packages.add_to(sensor)
+sensor.add_command(sensor_new.new)
+sensor.add_command(signing_key.keygen)
 
 
 @sensor.command("list")

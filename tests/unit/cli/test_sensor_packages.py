@@ -1,4 +1,4 @@
-"""`monagent sensor new|lint|pack|keygen|sign`, run as their users do."""
+"""`monagent sensor lint|pack|sign`, run as their users do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from monagent.config import values
 from monagent.sensors import manifest, packing, tree
 from monagent.sensors.manifest import Manifest
 from tests.unit.cli.program import monagent
@@ -96,67 +95,6 @@ def test_from_nothing_to_a_signed_package(tmp_path: Path) -> None:
     assert signed.stdout == packed.stdout.replace("1.0", "1.1")
     assert (looked_at.stdout, looked_at.stderr) == ("", "queue.tar.bz2: no findings\n")
     assert sorted(os.listdir(tmp_path)) == ["queue", "queue.tar.bz2", "sensor-signing.key"]
-
-
-# -- new ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("language", ["sh", "python"])
-def test_a_new_sensor_works(config: Path, language: str) -> None:
-    """Where the agent looks for sensors; it prints a number, explains itself and says what it cannot do."""
-    done = monagent("sensor", "new", "queue", "--language", language, "-c", config)
-    (config.parent / "three").mkdir()
-    for name in ("a b", "-c", ".d"):
-        (config.parent / "three" / name).touch()
-
-    def run(*arguments: str | Path) -> tuple[int, str]:
-        ran = monagent("sensor", "run", "-c", config, "queue", *arguments)
-        return ran.returncode, ran.stdout.strip()
-
-    assert (done.returncode, done.stdout) == (0, f"{config.parent}/sensors/queue\n")
-    assert f"monagent sensor lint {config.parent}/sensors/queue" in done.stderr
-    assert run(config.parent / "three") == (0, "3")
-    (config.parent / "none").mkdir()
-    assert run(config.parent / "none") == (0, "0")
-    assert run()[0] == 0
-    assert run("/no/such/directory") == (1, "nan")
-    assert run("a", "b") == (1, "nan")
-    assert monagent("sensor", "lint", config.parent / "sensors" / "queue", "-c", config).returncode == 0
-    assert sorted(os.listdir(config.parent / "sensors")) == ["echo", "queue"]
-
-
-def test_a_new_sensor_is_as_the_configuration_wants_it(config: Path) -> None:
-    """Its program's name, and the word for help."""
-    config.write_text(config.read_text() + "[sensor]\nexecutable = probe\nhelp = --help\n")
-    monagent("sensor", "new", "queue", "-c", config)
-    program = config.parent / "sensors" / "queue" / "probe"
-
-    assert program.stat().st_mode & 0o777 == 0o755
-    assert subprocess.run([program, "--help"], capture_output=True, timeout=20).returncode == 0
-    assert monagent("sensor", "lint", program.parent, "-c", config).returncode == 0
-
-
-def test_what_is_there_is_not_made_new(disk: Path) -> None:
-    """1, and it stays as it is."""
-    (disk.parent / "link").symlink_to("nowhere")
-    for name in ("disk", "link"):
-        done = monagent("sensor", "new", name, "--directory", disk.parent)
-
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"monagent: {disk.parent}/{name} exists, and stays as it is\n"
-    assert (disk / "check").read_text() == "#!/bin/sh\necho disk\n"
-    assert not (disk.parent / "nowhere").exists()
-
-
-def test_a_new_sensor_needs_a_name_and_a_place(tmp_path: Path, config: Path) -> None:
-    """2 for a name that is none, 1 when there is no directory, 78 when there is no configuration to name one."""
-    shutil.rmtree(config.parent / "sensors")
-
-    assert monagent("sensor", "new", "../x", "--directory", tmp_path).returncode == 2
-    assert monagent("sensor", "new", "x", "--directory", tmp_path / "none").returncode == 2
-    assert monagent("sensor", "new", "x", "-c", config).stderr.startswith("monagent: there is no directory")
-    assert monagent("sensor", "new", "x", "-c", config).returncode == 1
-    assert monagent("sensor", "new", "x", "-c", tmp_path / "none.cfg").returncode == 78
 
 
 # -- lint ---------------------------------------------------------------------------------------------------------
@@ -395,45 +333,6 @@ def test_a_package_that_was_changed_is_not_signed(disk: Path, package: Path, key
     )
     assert no_package.stderr == f"monagent: {package}: not a bz2, gz or xz archive\n"
     assert package.read_bytes() == b"nonsense"
-
-
-# -- keygen -------------------------------------------------------------------------------------------------------
-
-
-def test_a_key_is_for_its_owner_alone(tmp_path: Path, config: Path) -> None:
-    """Its public half is a line of client.cfg, and nothing secret is printed."""
-    done = monagent("sensor", "keygen", "my.key", cwd=tmp_path)
-    path = tmp_path / "my.key"
-    config.write_text(config.read_text() + f"[sensor]\n{done.stdout}")
-
-    assert done.returncode == 0
-    assert re.fullmatch(r"public_key = [A-Za-z0-9+/]{43}=\n", done.stdout)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert path.read_text().startswith("-----BEGIN PRIVATE KEY-----\n")
-    assert path.read_text().splitlines()[1] not in done.stdout + done.stderr
-    assert "[sensor] of client.cfg" in done.stderr
-    assert monagent("check-config", "-c", config).returncode == 0
-    assert done.stdout in monagent("config", "-c", config).stdout
-
-
-def test_a_key_can_be_told_to_programs(tmp_path: Path) -> None:
-    """As JSON, with the file."""
-    told = json.loads(monagent("sensor", "keygen", "--json", cwd=tmp_path).stdout)
-
-    assert told["file"] == "sensor-signing.key"
-    assert len(values.public_key(told["public_key"], tmp_path)) == 32
-
-
-def test_a_key_is_never_overwritten(key: Path, tmp_path: Path) -> None:
-    """1; nor is a link followed."""
-    (tmp_path / "link").symlink_to("elsewhere")
-    again, link = monagent("sensor", "keygen", cwd=tmp_path), monagent("sensor", "keygen", "link", cwd=tmp_path)
-
-    assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == "monagent: sensor-signing.key exists; a key is never overwritten\n"
-    assert (link.returncode, link.stdout) == (1, "")
-    assert key.read_bytes() == pem(KEY)
-    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
