@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -79,10 +79,10 @@ class Bounds:
     @property
     def any(self) -> bool:
         """Whether there is anything to be bounded."""
-        return self != _UNBOUNDED
+        return self != UNBOUNDED
 
 
-_UNBOUNDED = Bounds()
+UNBOUNDED = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Run:
     timeout: float
     output_limit: int
     user: str = ""
-    bounds: Bounds = Bounds()
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,8 @@ def is_sensor_name(name: str) -> bool:
 class Sensor:
     """A sensor as it stands on disk or in a `[sensor:NAME]` section: what to run, and under which limits.
 
-    `format` says how its output is read: `NUMBER` or `NAGIOS`; `help_argument` makes it print its help.
+    `format` says how its output is read: `NUMBER` or `NAGIOS`; `help_argument` makes it print its help. Two runs with the
+    same arguments overlap only where `overlap` says so.
     """
 
     name: str
@@ -133,6 +134,12 @@ class Sensor:
     user: str = ""
     format: str = NUMBER
     help_argument: str = "options"
+    bounds: Bounds = UNBOUNDED
+    overlap: bool = False
+
+    def run(self, arguments: Sequence[str]) -> Run:
+        """A run of it."""
+        return Run((*self.command, *arguments), self.timeout, self.output_limit, self.user, self.bounds)
 
     @property
     def help_codes(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monagent.agent.upstream import Upstream
@@ -14,7 +14,6 @@ from monagent.agent.wiring import sensor_store
 from monagent.config.manager import unwritable
 from monagent.config.settings import Settings
 from monagent.errors import MonagentError
-from monagent.models import Run
 from monagent.protocol import HEALTHCHECK, OK
 from monagent.sensors.filesystem import exchange
 from monagent.sensors.runner import Runner
@@ -124,8 +123,7 @@ def _self_tests(settings: Settings) -> Iterator[Diagnosis]:
         if sensor is None:
             continue
         subject = f"sensor {name} starts"
-        timeout = min(HELP_SECONDS, sensor.timeout)
-        result = run(Run((*sensor.command, sensor.help_argument), timeout, sensor.output_limit, sensor.user))
+        result = run(replace(sensor.run([sensor.help_argument]), timeout=min(HELP_SECONDS, sensor.timeout)))
         if result.code in sensor.help_codes and not result.error:
             yield Diagnosis(subject)
         else:

@@ -23,12 +23,13 @@ from monagent.agent.receipts import RECEIPTS_FILE, Receipts, row_of_token, token
 from monagent.agent.relay import Relay
 from monagent.agent.scheduling import patient_threads
 from monagent.agent.spool import JOURNAL_FILE
+from monagent.agent.turns import Claim
 from monagent.agent.upstream import Upstream
 from monagent.agent.wiring import sensor_probation, sensor_store, sensor_updater
 from monagent.config.settings import Settings
 from monagent.errors import Refused
 from monagent.models import Job, Outcome
-from monagent.protocol import CAPABILITIES
+from monagent.protocol import CAPABILITIES, SUBMIT_READING
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
 from monagent.rpc.dispatch import Dispatcher
@@ -76,7 +77,9 @@ class Agent:
             ),
         )
         self._tools = self._tools_for(settings)
-        self._executor = Executor(settings.agent.workers, self._perform, self._failed, self._finish, self._is_long)
+        self._executor = Executor(
+            settings.agent.workers, self._perform, self._failed, self._finish, self._is_long, self._claim_of
+        )
         self._journal = Journal(
             settings.agent.state / JOURNAL_FILE,
             settings.agent.journal_limit,
@@ -118,6 +121,10 @@ class Agent:
         with contextlib.ExitStack() as undo:
             self._lock.acquire()
             undo.callback(self._lock.release)
+            self._runner.start()
+            undo.callback(self._runner.stop)
+            for user in sorted(self._tools.sensors.users()):
+                self._prepare(user)
             # Not patient: sensors inherit from the workers how they are scheduled.
             self._executor.start()
             undo.callback(self._executor.stop, STOP_SECONDS)
@@ -169,6 +176,7 @@ class Agent:
         self._housekeeping.stop(deadline)
         self._relay.stop(deadline)
         self._journal.stop()
+        self._runner.stop()
         self._lock.release()
         log.info("agent stopped")
 
@@ -272,6 +280,18 @@ class Agent:
     def _failed(self, job: Job, message: str) -> Outcome:
         kind = self._kinds.get(job.command.method)
         return kind.failed(message) if kind else {"status": "error", "message": message}
+
+    def _prepare(self, user: str) -> None:
+        try:
+            self._runner.prepare(user)
+        except (OSError, KeyError) as error:
+            log.error("sensors cannot be run as %s: %s", user, error)  # noqa: TRY400 - the reading of each says so, too
+
+    def _claim_of(self, job: Job) -> Claim | None:
+        if job.command.method != SUBMIT_READING:
+            return None
+        name, arguments = job.command.arguments
+        return Claim(name, "" if self._tools.sensors.overlaps(name) else "\0".join([name, *arguments]))
 
     def _is_long(self, method: str) -> bool:
         kind = self._kinds.get(method)

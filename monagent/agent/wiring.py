@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from monagent.config.settings import SensorSection, Settings
-from monagent.models import Run, RunResult
+from monagent.config.settings import OneSensorSection, SensorSection, Settings
+from monagent.models import Bounds, Run, RunResult
 from monagent.sensors.backups import Backups
 from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.probation import Probation
@@ -18,15 +18,45 @@ PROBATION_FILE = "new-sensors.json"
 
 def sensor_store(settings: Settings) -> SensorStore:
     """The sensors that a configuration defines."""
-    sensor: SensorSection = settings.sensor
+    sensor = settings.sensor
     defaults = SensorDefaults(
-        sensor.path, sensor.executable, sensor.timeout, sensor.output_limit, sensor.user, sensor.help
+        sensor.path,
+        sensor.executable,
+        sensor.timeout,
+        sensor.output_limit,
+        sensor.user,
+        sensor.help,
+        _bounds(sensor, sensor),
     )
     overrides = {
-        name: SensorOverride(one.command or None, one.timeout, one.output_limit, one.user, one.format)
+        name: SensorOverride(
+            one.command or None,
+            one.timeout,
+            one.output_limit,
+            one.user,
+            one.format,
+            _bounds(one, sensor),
+            one.overlap,
+        )
         for name, one in settings.sensors.items()
     }
     return SensorStore(defaults, overrides)
+
+
+def _bounds(section: SensorSection | OneSensorSection, default: SensorSection) -> Bounds:
+    def of(name: str) -> int:
+        value = getattr(section, name)
+        return int(getattr(default, name) if value is None else value)
+
+    return Bounds(
+        memory=of("memory"),
+        processes=of("processes"),
+        files=of("files"),
+        cpu_seconds=of("cpu"),
+        file_size=of("file_size"),
+        nice=of("nice"),
+        io=of("ionice"),
+    )
 
 
 def sensor_updater(

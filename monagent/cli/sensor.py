@@ -13,7 +13,7 @@ from monagent.cli import sensor_changes, sensor_new, sensor_packages, signing_ke
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings
 from monagent.errors import BadArguments
-from monagent.models import Outcome, Run, Sensor
+from monagent.models import Outcome, Sensor
 from monagent.sensors.inventory import Installed
 from monagent.sensors.runner import Runner
 
@@ -72,7 +72,7 @@ def run_sensor(context: click.Context, name: str, arguments: tuple[str, ...], co
     found = sensor_store(settings.load(config)).find(name)
     if found is None:
         raise BadArguments(f"there is no sensor {name!r} here; monagent sensor list names them all")
-    result = Runner().run(Run((*found.command, *arguments), found.timeout, found.output_limit, found.user))
+    result = Runner().run(found.run(arguments))
     outcome = submit_reading.reading(result, found.format)
     if as_json:
         print_json(outcome)

@@ -30,6 +30,15 @@ class SensorSection:
     timeout: float = option(values.duration, "30", "seconds, then the sensor's whole process group is killed")
     output_limit: int = option(values.size, "65536", "bytes that a sensor may print")
     user: str = option(values.user, "", "run sensors as this user (needs root); empty: as the agent itself")
+    memory: int = option(values.size_or_none, "1G", "bytes of memory of its own that each process may use; or none")
+    processes: int = option(
+        values.count_or_none(1, 1_000_000), "512", "processes that a sensor's user may have, root excepted; or none"
+    )
+    files: int = option(values.count_or_none(8, 1_000_000), "1024", "files that each process may have open; or none")
+    cpu: int = option(values.count_or_none(1, 1_000_000), "none", "seconds of processor time for each process; or none")
+    file_size: int = option(values.size_or_none, "1G", "bytes that a sensor may write into one file; or none")
+    nice: int = option(values.niceness, "0", "how willing sensors are to give way: 0 as the agent, 19 the most")
+    ionice: int = option(values.io_priority, "none", "idle, best-effort:0 to best-effort:7, or none")
     public_key: bytes = option(values.public_key, "", "Ed25519; when set, only packages signed by it are installed")
 
 
@@ -43,6 +52,13 @@ class OneSensorSection:
     timeout: float | None = option(values.or_none(values.duration), "", "as in [sensor]")
     output_limit: int | None = option(values.or_none(values.size), "", "as in [sensor]")
     user: str | None = option(values.or_none(values.user), "", "as in [sensor]")
+    memory: int | None = option(values.or_none(values.size_or_none), "", "as in [sensor]")
+    processes: int | None = option(values.or_none(values.count_or_none(1, 1_000_000)), "", "as in [sensor]")
+    files: int | None = option(values.or_none(values.count_or_none(8, 1_000_000)), "", "as in [sensor]")
+    cpu: int | None = option(values.or_none(values.count_or_none(1, 1_000_000)), "", "as in [sensor]")
+    file_size: int | None = option(values.or_none(values.size_or_none), "", "as in [sensor]")
+    nice: int | None = option(values.or_none(values.niceness), "", "as in [sensor]")
+    ionice: int | None = option(values.or_none(values.io_priority), "", "as in [sensor]")
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,41 @@ def size(value: str, _base: Path) -> int:
     return int(match[1]) * _BYTES[match[2].lower()]
 
 
+def size_or_none(value: str, base: Path) -> int:
+    """A size, or -1 for `none`."""
+    return -1 if value == "none" else size(value, base)
+
+
+def count_or_none(lowest: int, highest: int) -> Reader:
+    """A whole number within bounds, or -1 for `none`."""
+    reader = count(lowest, highest)
+
+    def read(value: str, base: Path) -> int:
+        return -1 if value == "none" else int(reader(value, base))
+
+    return read
+
+
+def niceness(value: str, _base: Path) -> int:
+    """How willing to give way: -20 to 19."""
+    if re.fullmatch(r"[+-]?[0-9]{1,2}", value) and -20 <= int(value) <= 19:
+        return int(value)
+    raise ValueError(f'"{value}" is not a whole number from -20 to 19')
+
+
+_IO_CLASSES = {"realtime": 1, "best-effort": 2, "idle": 3}
+
+
+def io_priority(value: str, _base: Path) -> int:
+    """A class of ionice(1), with its level where it has one; as ioprio_set(2) counts them, -1 for none."""
+    if value in ("", "none"):
+        return -1
+    name, _, level = value.partition(":")
+    if name in _IO_CLASSES and re.fullmatch(r"[0-7]?", level) and not (level and name == "idle"):
+        return _IO_CLASSES[name] << 13 | int(level or (0 if name == "idle" else 4))
+    raise ValueError(f'"{value}" is no I/O priority (examples: idle, best-effort, best-effort:7)')
+
+
 def share(value: str, _base: Path) -> str:
     """A number of items or a percentage, kept as written."""
     match = _SHARE.fullmatch(value)

@@ -118,7 +118,9 @@ class Spawner:
     def _take(self) -> bool:
         """Take one request; False when the agent is gone."""
         try:
-            packet, ancillary, _, _ = self._control.recvmsg(LONGEST_PACKET, socket.CMSG_SPACE(12), socket.MSG_CMSG_CLOEXEC)
+            packet, ancillary, _, _ = self._control.recvmsg(
+                LONGEST_PACKET, socket.CMSG_SPACE(12), socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:  # another one of us was quicker
             return True
         except OSError:
@@ -237,7 +239,7 @@ def _share_work() -> set[int]:
 def main(arguments: list[str]) -> None:
     """`FD UID GID`: serve the socket with that number as that user."""
     control, user, group = map(int, arguments)
-    os.set_inheritable(control, False)
+    os.set_inheritable(control, False)  # noqa: FBT003 - it takes no keyword
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the agent decides when this ends, by closing the socket
     if os.geteuid() == 0:
@@ -247,7 +249,7 @@ def main(arguments: list[str]) -> None:
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     taken = socket.socket(fileno=control)
-    taken.setblocking(False)
+    taken.settimeout(0)
     spawner = Spawner(taken, _share_work())
     try:
         spawner.serve()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from monagent.models import NAGIOS, NUMBER, Sensor, is_sensor_name
+from monagent.models import NAGIOS, NUMBER, UNBOUNDED, Bounds, Sensor, is_sensor_name
 from monagent.sensors.inventory import UNKNOWN, Installed, installed
 
 
@@ -21,6 +21,7 @@ class SensorDefaults:
     output_limit: int = 65536
     user: str = ""
     help_argument: str = "options"
+    bounds: Bounds = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class SensorOverride:
     output_limit: int | None = None
     user: str | None = None
     format: str = NUMBER
+    bounds: Bounds | None = None
+    overlap: bool = False
 
 
 class SensorStore:
@@ -70,6 +73,8 @@ class SensorStore:
             format=override.format,
             # Plug-ins in the style of Nagios have one of their own.
             help_argument="--help" if override.format == NAGIOS else self._defaults.help_argument,
+            bounds=override.bounds or self._defaults.bounds,
+            overlap=override.overlap,
         )
 
     @property
@@ -80,6 +85,15 @@ class SensorStore:
     def directory(self, name: str) -> str:
         """Where a sensor of that name stands, or would stand."""
         return f"{self._prefix}{name}"
+
+    def overlaps(self, name: str) -> bool:
+        """Whether two runs of it with the same arguments may overlap."""
+        return self._overrides.get(name, _NO_OVERRIDE).overlap
+
+    def users(self) -> set[str]:
+        """The users, other than ourselves, that sensors are run as."""
+        named = {override.user for override in self._overrides.values()} | {self._defaults.user}
+        return {user for user in named if user}
 
     def is_elsewhere(self, name: str) -> bool:
         """Whether a section names a program of its own for it, so that its directory is not used."""

@@ -205,9 +205,7 @@ class Updater:
             raise PackageRefused(f"there is no program {program.name} in it") from None
         if not stat.S_ISREG(mode) or not mode & stat.S_IXUSR:
             raise PackageRefused(f"its {program.name} is not an executable file")
-        result = self._run(
-            Run((*sensor.command, sensor.help_argument), sensor.timeout, sensor.output_limit, sensor.user)
-        )
+        result = self._run(sensor.run([sensor.help_argument]))
         if result.code not in sensor.help_codes or result.error:
             raise PackageRefused(f"its test run ({program.name} {sensor.help_argument}) failed: {_how(result)}")
         if tree.content_of(version) != content:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
-from monagent.models import Job, Outcome, Run, Value
+from monagent.models import Job, Outcome, Value
 
 HELP_SECONDS = 5.0
 HELP_LIMIT = 8 * 1024
@@ -36,7 +37,7 @@ def _help_text(name: str, tools: Tools, seconds: float) -> str:
         return "(gone)"
     timeout = min(HELP_SECONDS, sensor.timeout, seconds)
     with tools.occupancy.run_in(tools.sensors.directory(name)):
-        result = tools.run(Run((*sensor.command, sensor.help_argument), timeout, HELP_LIMIT, sensor.user))
+        result = tools.run(replace(sensor.run([sensor.help_argument]), timeout=timeout, output_limit=HELP_LIMIT))
     if result.code not in sensor.help_codes:
         return f"(no help: {result.error or f'it ended with {result.code}'})"
     return result.output.decode("utf-8", "replace").strip()

@@ -10,7 +10,7 @@ from typing import Any
 
 from monagent.agent.commands.kind import CommandKind, Tools
 from monagent.errors import BadArguments, Refused
-from monagent.models import NAGIOS, NUMBER, Job, Outcome, Run, RunResult, Sensor, Value
+from monagent.models import NAGIOS, NUMBER, Job, Outcome, RunResult, Sensor, Value
 from monagent.protocol import (
     EXIT_NOT_EXECUTABLE,
     EXIT_NOT_FOUND,
@@ -95,7 +95,7 @@ def perform(job: Job, tools: Tools) -> Outcome:
 def _run(sensor: Sensor | None, arguments: list[str], tools: Tools) -> RunResult:
     if sensor is None:
         return RunResult(EXIT_NOT_FOUND, b"", b"the sensor is gone", "not-found", time.time(), 0.0)
-    return tools.run(Run((*sensor.command, *arguments), sensor.timeout, sensor.output_limit, sensor.user))
+    return tools.run(sensor.run(arguments))
 
 
 def _taken_back(name: str, tools: Tools) -> str:
@@ -115,7 +115,10 @@ def reading(result: RunResult, sensor_format: str = NUMBER) -> Outcome:
     if sensor_format == NAGIOS:
         return _reading_of_plugin(result)
     number = None if result.error in _UNTRUSTED else number_in(result.output)
-    return _reading(result, number, result.stderr.decode("utf-8", "replace"), [])
+    said = result.stderr.decode("utf-8", "replace")
+    if result.error == "output-too-long":
+        said += f"\nmonagent: it printed {result.printed} bytes, more than [sensor] output_limit allows"
+    return _reading(result, number, said.lstrip("\n"), [])
 
 
 def _reading_of_plugin(result: RunResult) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import pwd
 import resource
 import signal
@@ -176,16 +177,16 @@ def test_a_child_that_floods_the_pipe_after_the_end_delays_nothing(shell: Callab
     assert result.duration < SOON
 
 
-def test_a_daemon_that_left_the_group_delays_nothing_and_is_left_alone(
+def test_a_daemon_that_left_the_group_delays_nothing_and_goes_with_its_run(
     shell: Callable[..., RunResult], tmp_path: Path, stray: list[int]
 ) -> None:
-    """A program may start a service for good by giving it a session of its own; the run is over all the same."""
+    """A session of its own does not let it outlive the run."""
     result = shell(f"setsid sh -c 'echo $$ > {tmp_path}/daemon; exec sleep 60' & \nsleep 0.3; echo 5")
     stray.append(int((tmp_path / "daemon").read_text()))
 
     assert (result.code, result.output, result.error) == (0, b"5\n", "")
     assert result.duration < SOON
-    assert is_running(stray[0])
+    assert not is_running(stray[0])
 
 
 # -- output -------------------------------------------------------------------------------------------------------
@@ -330,8 +331,10 @@ def test_the_environment_is_clean(runner: Runner, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LISTEN_PID", "1")
     found = runner.run(Run(("/usr/bin/env",), TIMEOUT, LIMIT)).output.decode().splitlines()
 
-    assert dict(line.split("=", 1) for line in found) == clean_environment()
-    assert {"PATH", "LANG", "HOME", "SHELL"} == set(clean_environment())
+    environment = dict(line.split("=", 1) for line in found)
+    assert re.fullmatch(rf"{os.getpid()}-[0-9a-f]{{8}}\.[0-9]+", environment.pop("MONAGENT_RUN"))
+    assert environment == clean_environment()
+    assert {"PATH", "LANG", "HOME", "SHELL", "PYTHONDONTWRITEBYTECODE"} == set(clean_environment())
 
 
 def test_a_sensor_in_python_finds_an_interpreter_everywhere(runner: Runner, program: Program) -> None:
