@@ -7,8 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from monagent.agent import certificates
 from monagent.agent.upstream import Upstream
 from monagent.agent.wiring import sensor_store
 from monagent.config.manager import unwritable
@@ -19,6 +21,7 @@ from monagent.sensors.filesystem import exchange
 from monagent.sensors.runner import Runner
 
 HELP_SECONDS = 10.0
+_NEW_CERTIFICATE = "put the right file in its place, then send the agent HUP (docs/how-to/tls.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Diagnosis:
 
 def examine(settings: Settings) -> Iterator[Diagnosis]:
     """Try everything, as the user who runs this; the agent may be running."""
-    for check in (_config_file, _state, _journal_room, _sensors, _backups, _server):
+    for check in (_config_file, _state, _journal_room, _sensors, _backups, _certificates, _server):
         yield from check(settings)
     yield from _self_tests(settings)
 
@@ -98,6 +101,15 @@ def _directory(what: str, path: Path, make: str) -> Diagnosis:
     if make and os.access(parent, os.W_OK | os.X_OK):
         return Diagnosis(f"{subject} ({make})")
     return Diagnosis(subject, "it is not there", f"mkdir {path}")
+
+
+def _certificates(settings: Settings) -> Iterator[Diagnosis]:
+    for found in certificates.problems(settings):
+        yield Diagnosis(f"[{found.section}] {found.option} can be used", found.message, _NEW_CERTIFICATE)
+    now = datetime.now(UTC)
+    for which, until, soon in certificates.last_days(settings, now):
+        problem = f"only {(until - now).days} days are left" if soon else ""
+        yield Diagnosis(f"{which} counts until {until:%Y-%m-%d}", problem, _NEW_CERTIFICATE if soon else "")
 
 
 def _server(settings: Settings) -> Iterator[Diagnosis]:

@@ -233,13 +233,10 @@ def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSec
             found.complain(f"sensor:{name}", "", "is not a sensor's name (letters, digits, _ - . and at most 64)")
     if sensor and ("/" in sensor.executable or not sensor.executable):
         found.complain("sensor", "executable", "must be a file name without a slash (example: check)")
-    if agent and security and not security.insecure and not _is_loopback(agent.host):
-        found.complain(
-            "agent",
-            "host",
-            f'"{agent.host}" is reachable by others, and this version does not serve TLS yet: '
-            "listen on loopback, or set [security] insecure = yes where the network itself is protected",
-        )
+    if security:
+        _check_security(security, found)
+    if agent and security and not _is_loopback(agent.host):
+        _check_exposed(agent, security, found)
     monitor: MonitorSection | None = plain["monitor"]
     if monitor and urlsplit(monitor.url).scheme == "http":
         for name in ("ca", "certificate", "key"):
@@ -247,15 +244,39 @@ def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSec
                 found.complain("monitor", name, "is for https, and the url is http: nothing would be protected")
     if monitor and monitor.key and not monitor.certificate:
         found.complain("monitor", "key", "needs the certificate that belongs to it")
-    for section, name in _promised_later(security):
-        # Ignoring it would leave a host less safe than its file says.
-        found.complain(section, name, "is not supported by this version; leave it out")
 
 
-def _promised_later(security: SecuritySection | None) -> list[tuple[str, str]]:
-    """Options that are set, and that this version knows but cannot honour."""
-    names = ("certificate", "key", "client_ca", "peers")
-    return [("security", name) for name in names if security and getattr(security, name)]
+def _check_security(security: SecuritySection, found: Collector) -> None:
+    """What the options of TLS mean for each other."""
+    if not security.certificate:
+        for name in ("key", "client_ca", "peers"):
+            if getattr(security, name):
+                found.complain("security", name, "needs a certificate: without one TLS is not served")
+    elif security.insecure:
+        found.complain("security", "insecure", "says yes, and the certificate says TLS: leave one of them out")
+    if security.peers and security.certificate and not security.client_ca:
+        found.complain("security", "peers", "needs client_ca: names count only when an authority has signed them")
+    for name in security.peers:
+        if "*" in name:
+            found.complain("security", "peers", f'"{name}" must be written in full (example: monitor.example.org)')
+
+
+def _check_exposed(agent: AgentSection, security: SecuritySection, found: Collector) -> None:
+    """What others can reach must be protected, and open to somebody."""
+    if not security.certificate and not security.insecure:
+        found.complain(
+            "agent",
+            "host",
+            f'"{agent.host}" can be reached by others: serve TLS ([security] certificate, key), listen on loopback, '
+            "or set [security] insecure = yes where the network itself is protected",
+        )
+    if all(network.is_loopback for network in security.allow):
+        found.complain(
+            "security",
+            "allow",
+            f"lets nobody in but this host, and [agent] host = {agent.host} is for others: name the server or its network "
+            "(example: 192.0.2.10)",
+        )
 
 
 def _is_loopback(host: str) -> bool:

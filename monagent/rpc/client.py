@@ -18,6 +18,7 @@ from monagent.models import Value
 from monagent.protocol import MULTICALL
 from monagent.rpc import marshal, unmarshal
 from monagent.rpc.deadline import Deadline, DeadlineFile
+from monagent.rpc.tls import verification_sentence
 
 _HEAD_LIMIT = 128 * 1024
 """Bytes of an answer beside its body: the head, and the marks between chunks."""
@@ -198,7 +199,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
+        return f"TLS: {verification_sentence(error)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

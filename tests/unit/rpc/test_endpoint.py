@@ -17,7 +17,7 @@ import pytest
 
 from monagent.errors import AlreadyRunning
 from monagent.models import Value
-from monagent.rpc import endpoint as endpoint_module
+from monagent.rpc import reception as reception_module
 from monagent.rpc import marshal, unmarshal
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
@@ -111,7 +111,7 @@ def start() -> Iterator[Start]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> float:
     """Make the time for one request short, and tell it."""
-    monkeypatch.setattr(endpoint_module, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(reception_module, "REQUEST_SECONDS", 0.4)
     return 0.4
 
 

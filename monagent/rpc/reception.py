@@ -1,0 +1,368 @@
+"""Wait with every connection until it has sent a whole request. Only then it costs a thread.
+
+One thread, which never waits for any single connection: it accepts, shakes hands (TLS), reads, refuses, and hands
+whole requests to the threads that answer. Each connection has a deadline; idle ones make room for new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol
+
+from monagent.errors import HttpRefusal
+from monagent.rpc.inbox import Inbox
+from monagent.rpc.tls import Peers, names_of
+
+log = logging.getLogger(__name__)
+
+REQUEST_SECONDS = 10.0
+"""For one request, from its first byte to its last; for a handshake and the first byte of a connection, too."""
+IDLE_SECONDS = 75.0
+"""How long a connection may wait for its next request."""
+STRANGER_SECONDS = 2.0
+"""For whoever may not command anyway."""
+LINGER_SECONDS = 0.25
+LINGER_BYTES = 1024 * 1024
+"""After a refusal the other side gets this long, and may send this much, so that the refusal reaches it."""
+
+CONNECTIONS = 1000
+CONNECTIONS_PER_PEER = 300
+STRANGERS = 50
+"""How many connections there may be in all, from one address, and from addresses that may not command."""
+WAITING_REQUESTS = 200
+"""Whole requests that may wait for a thread; more are told that we are busy."""
+
+_CHUNK = 64 * 1024
+_TICK = 0.25
+_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+
+
+class Visitor:
+    """One connection while it is not being answered."""
+
+    def __init__(self, sock: socket.socket, address: str, inbox: Inbox, *, stranger: bool) -> None:
+        now = time.monotonic()
+        self.socket = sock
+        self.address = address
+        self.inbox = inbox
+        self.stranger = stranger
+        self.deadline = now + (STRANGER_SECONDS if stranger else REQUEST_SECONDS)
+        self.since = now
+        self.answered = False
+        self.handshaking = isinstance(sock, ssl.SSLSocket)
+        self.leaving = 0
+        """Once it was refused: how many bytes it may still send."""
+        self.names: frozenset[str] = frozenset()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
+
+class Rules(Protocol):
+    """Who may come, see `Gate`."""
+
+    def is_stranger(self, address: str) -> bool: ...
+    def inbox(self, address: str) -> Inbox: ...
+
+
+class Reception:
+    """The waiting room. `put()` may be called from any thread, everything else happens in that of `run()`."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        rules: Rules,
+        serve: Callable[[Visitor], bool],
+        refuse: Callable[[HttpRefusal, bool], bytes],
+        busy: Callable[[], bytes],
+        tls: Callable[[], tuple[ssl.SSLContext | None, Peers]],
+    ) -> None:
+        """
+        Args:
+            listener: bound, and listening.
+            rules: who may come, and what may be asked.
+            serve: hands a visitor with a whole request to a thread; False when too many wait already.
+            refuse: makes the answer that says no; the flag is for one without a body.
+            busy: makes the answer to a request that no thread has time for.
+            tls: the context for new connections, None for plain ones, and whose certificates are taken.
+        """
+        self._listener = listener
+        self._rules = rules
+        self._serve = serve
+        self._refuse = refuse
+        self._busy = busy
+        self._tls = tls
+        self._poller = select.epoll()
+        self._waiting: dict[int, Visitor] = {}
+        self._lock = threading.Lock()
+        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stopping = False
+        self._ended = threading.Event()
+        self._ended.set()
+        self._accept_again = 0.0
+        listener.settimeout(0)
+        self._poller.register(listener.fileno(), _READ)
+        self._poller.register(self._woken, _READ)
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def run(self, _interval: float = 0.0) -> None:
+        """Until `stop()`."""
+        self._ended.clear()
+        try:
+            self._receive()
+        finally:
+            self._ended.set()
+
+    def _receive(self) -> None:
+        next_tick = 0.0
+        while not self._stopping:
+            for descriptor, event in self._poller.poll(_TICK if self._waiting else 1.0):
+                if descriptor == self._listener.fileno():
+                    self._accept()
+                elif descriptor in self._waiting:
+                    self._advance(self._waiting[descriptor], event)
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + _TICK
+                self._expire(now)
+
+    def stop(self) -> None:
+        """End `run()`, and wait for that."""
+        self._stopping = True
+        os.write(self._wake, b"\0")
+        self._ended.wait(REQUEST_SECONDS)
+
+    def close(self) -> None:
+        """Close what waits; `run()` must have ended."""
+        for visitor in list(self._waiting.values()):
+            self._drop(visitor)
+        self._poller.close()
+        os.close(self._woken)
+        os.close(self._wake)
+
+    def turn_away(self, visitor: Visitor, refusal: HttpRefusal) -> None:
+        """Refuse what a visitor sent behind a request that was answered. Any thread may call it."""
+        try:
+            visitor.socket.settimeout(0)
+            visitor.socket.send(self._refuse(refusal, visitor.inbox.bodiless))
+            visitor.socket.shutdown(socket.SHUT_WR)
+            visitor.leaving = LINGER_BYTES
+            visitor.deadline = time.monotonic() + LINGER_SECONDS
+            self._wait_for(visitor)
+        except (OSError, ValueError):
+            visitor.close()
+
+    def put(self, visitor: Visitor) -> None:
+        """Wait for the next request of a visitor whose last one was answered."""
+        now = time.monotonic()
+        visitor.since = now
+        visitor.answered = True
+        visitor.deadline = now + (REQUEST_SECONDS if visitor.inbox.begun else IDLE_SECONDS)
+        try:
+            visitor.socket.settimeout(0)
+            self._wait_for(visitor)
+        except (OSError, ValueError):  # closed meanwhile, or by us: we are ending
+            visitor.close()
+
+    # -- coming in ----------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        for _ in range(64):  # and then the others have their turn
+            try:
+                sock, address, *_ = self._accepted()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.error("no further connection can be taken now: %s", error.strerror)  # noqa: TRY400
+                    self._make_room(lambda _visitor: True)
+                    self._accept_again = time.monotonic() + _TICK
+                    self._poller.modify(self._listener.fileno(), 0)
+                return
+            self._welcome(sock, address)
+
+    def _accepted(self) -> tuple[socket.socket, str]:
+        sock, address = self._listener.accept()
+        return sock, str(address[0]) if isinstance(address, tuple) else ""
+
+    def _welcome(self, sock: socket.socket, address: str) -> None:
+        sock.settimeout(0)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stranger = self._rules.is_stranger(address)
+        context, _ = self._tls()
+        if stranger and context is not None:  # not worth a handshake
+            sock.close()
+            return
+        if not self._has_room(address, stranger=stranger):
+            sock.close()
+            return
+        if context is not None:
+            sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        visitor = Visitor(sock, address, self._rules.inbox(address), stranger=stranger)
+        self._wait_for(visitor)
+
+    def _has_room(self, address: str, *, stranger: bool) -> bool:
+        """Make room where there is none, at the cost of who has waited longest without ever being answered."""
+        visitors = list(self._waiting.values())
+        if stranger:
+            return sum(visitor.stranger for visitor in visitors) < STRANGERS
+        if len(visitors) >= CONNECTIONS:
+            return self._make_room(lambda _visitor: True)
+        if len(visitors) >= CONNECTIONS_PER_PEER:
+            of_peer = sum(visitor.address == address for visitor in visitors)
+            return of_peer < CONNECTIONS_PER_PEER or self._make_room(lambda visitor: visitor.address == address)
+        return True
+
+    def _make_room(self, among: Callable[[Visitor], bool]) -> bool:
+        candidates = [visitor for visitor in self._waiting.values() if among(visitor)]
+        if not candidates:
+            return False
+        self._drop(min(candidates, key=lambda visitor: (visitor.answered, visitor.since)))
+        return True
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    def _wait_for(self, visitor: Visitor, event: int = _READ) -> None:
+        with self._lock:
+            self._waiting[visitor.socket.fileno()] = visitor
+            try:
+                self._poller.register(visitor.socket.fileno(), event)
+            except BaseException:
+                del self._waiting[visitor.socket.fileno()]
+                raise
+
+    def _let_go(self, visitor: Visitor) -> None:
+        with self._lock:
+            descriptor = visitor.socket.fileno()
+            if self._waiting.pop(descriptor, None) is not None:
+                self._poller.unregister(descriptor)
+
+    def _drop(self, visitor: Visitor) -> None:
+        self._let_go(visitor)
+        visitor.close()
+
+    def _expire(self, now: float) -> None:
+        if self._accept_again and now >= self._accept_again:
+            self._accept_again = 0.0
+            self._poller.modify(self._listener.fileno(), _READ)
+        for visitor in list(self._waiting.values()):
+            if now >= visitor.deadline:
+                if visitor.inbox.begun and not visitor.leaving:
+                    self._turn_away(visitor, HttpRefusal(HTTPStatus.REQUEST_TIMEOUT))
+                else:
+                    self._drop(visitor)
+
+    def _advance(self, visitor: Visitor, event: int) -> None:
+        """Do what can be done without waiting."""
+        try:
+            if visitor.handshaking and not self._shake_hands(visitor):
+                return
+            if visitor.leaving:
+                self._hear_out(visitor)
+            else:
+                self._read(visitor)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            return
+        except HttpRefusal as refusal:
+            self._turn_away(visitor, refusal)
+        except (OSError, ValueError) as error:
+            log.debug("connection from %s lost: %s (event %d)", visitor.address, error, event)
+            self._drop(visitor)
+
+    def _shake_hands(self, visitor: Visitor) -> bool:
+        """Go on with the handshake; True when it is done and the visitor may come in."""
+        sock = visitor.socket
+        assert isinstance(sock, ssl.SSLSocket)
+        try:
+            sock.do_handshake()
+        except ssl.SSLWantReadError:
+            self._poller.modify(sock.fileno(), _READ)
+            return False
+        except ssl.SSLWantWriteError:
+            self._poller.modify(sock.fileno(), _WRITE)
+            return False
+        except ssl.SSLError as error:
+            log.warning("handshake with %s failed: %s", visitor.address, error.reason or error)
+            self._drop(visitor)
+            return False
+        self._poller.modify(sock.fileno(), _READ)
+        visitor.handshaking = False
+        visitor.names = names_of(sock.getpeercert())
+        if not self._tls()[1].admits(visitor.names):
+            shown = ", ".join(sorted(visitor.names))[:200]
+            log.warning("certificate refused peer=%s names=%r: not among [security] peers", visitor.address, shown)
+            raise HttpRefusal(HTTPStatus.FORBIDDEN)
+        return True
+
+    def _read(self, visitor: Visitor) -> None:
+        while True:
+            data = visitor.socket.recv(_CHUNK)
+            if not data:
+                if visitor.inbox.begun:
+                    raise HttpRefusal(HTTPStatus.BAD_REQUEST)
+                self._drop(visitor)
+                return
+            if visitor.stranger:
+                raise HttpRefusal(HTTPStatus.FORBIDDEN)
+            if not visitor.inbox.begun:
+                visitor.deadline = time.monotonic() + REQUEST_SECONDS
+            visitor.inbox.feed(data)
+            if visitor.inbox.is_whole():
+                self._hand_over(visitor)
+                return
+            self._encourage(visitor)
+            if len(data) < _CHUNK and not _pending(visitor.socket):
+                return
+
+    def _encourage(self, visitor: Visitor) -> None:
+        """Some clients wait for this before they send a body."""
+        head = visitor.inbox.head
+        if head is not None and head.headers.get("expect") and head.version == (1, 1) and not visitor.inbox.encouraged:
+            visitor.inbox.encouraged = True
+            visitor.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _hand_over(self, visitor: Visitor) -> None:
+        self._let_go(visitor)
+        if not self._serve(visitor):
+            self._wait_for(visitor)
+            self._say_and_leave(visitor, self._busy())
+
+    # -- turning away -------------------------------------------------------------------------------------------
+
+    def _turn_away(self, visitor: Visitor, refusal: HttpRefusal) -> None:
+        self._say_and_leave(visitor, self._refuse(refusal, visitor.inbox.bodiless))
+
+    def _say_and_leave(self, visitor: Visitor, answer: bytes) -> None:
+        """Say it, and listen for a moment: closing over unread bytes sends a reset, which may overtake the answer."""
+        try:
+            visitor.socket.send(answer)
+            visitor.socket.shutdown(socket.SHUT_WR)
+        except (OSError, ValueError):
+            self._drop(visitor)
+            return
+        visitor.leaving = LINGER_BYTES
+        visitor.deadline = time.monotonic() + LINGER_SECONDS
+
+    def _hear_out(self, visitor: Visitor) -> None:
+        data = visitor.socket.recv(_CHUNK)
+        visitor.leaving -= len(data)
+        if not data or visitor.leaving <= 0:
+            self._drop(visitor)
+
+
+def _pending(sock: socket.socket) -> bool:
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
