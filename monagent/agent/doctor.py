@@ -21,7 +21,7 @@ from monagent.sensors.filesystem import exchange
 from monagent.sensors.runner import Runner
 
 HELP_SECONDS = 10.0
-_NEW_CERTIFICATE = "put the right file in its place, then send the agent HUP (docs/how-to/tls.md)"
+_NEW_CERTIFICATE = "mend the file or put a new one in its place, then send the agent HUP (docs/how-to/tls.md)"
 
 
 @dataclass(frozen=True, slots=True)

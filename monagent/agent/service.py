@@ -32,8 +32,10 @@ from monagent.models import Job, Outcome
 from monagent.protocol import CAPABILITIES, SUBMIT_READING
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
+from monagent.rpc.audit import Audit
 from monagent.rpc.dispatch import Dispatcher
-from monagent.rpc.endpoint import Endpoint
+from monagent.rpc.endpoint import PLAIN, Endpoint, Tls
+from monagent.rpc.tls import Peers, server_context
 from monagent.rpc.unmarshal import REQUEST_LIMITS
 from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.runner import Runner
@@ -102,9 +104,16 @@ class Agent:
             lambda: self._executor.room,
             direct=settings.security.direct_listing,
         )
-        dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES)
+        self._audit = Audit()
+        dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES, audit=self._audit)
         self._gate = Gate(AllowList(settings.security.allow), REQUEST_LIMITS.size)
-        self._endpoint = Endpoint(settings.agent.host, settings.agent.port, application(dispatcher.answer), self._gate)
+        self._endpoint = Endpoint(
+            settings.agent.host,
+            settings.agent.port,
+            application(dispatcher.answer),
+            self._gate,
+            tls=_server_tls(settings),
+        )
 
     @property
     def address(self) -> tuple[str, int]:
@@ -202,6 +211,7 @@ class Agent:
             "sensors": self._tools.sensors.names(),
             "server": self._upstream.url,
             "on_probation": bool(self._mover.on_probation),
+            "calls": self._audit.counts(),
         }
 
     # -- changes while it runs ----------------------------------------------------------------------------------
@@ -215,11 +225,14 @@ class Agent:
         Raises:
             ConfigError: the TLS files cannot be used; nothing has changed.
         """
-        former, client = self._settings, Upstream(settings.monitor).relay_client()
+        former, client, tls = self._settings, Upstream(settings.monitor).relay_client(), _server_tls(settings)
         self._settings = settings
         self._tools = self._face.tools = self._tools_for(settings)
         self._face.direct = settings.security.direct_listing
         self._gate.allow = AllowList(settings.security.allow)
+        self._endpoint.tls = tls
+        for user in sorted(self._tools.sensors.users()):
+            self._prepare(user)
         if settings.monitor != former.monitor:
             self._upstream.monitor = settings.monitor
             self._mover.edited(settings.monitor.url)
@@ -296,3 +309,12 @@ class Agent:
     def _is_long(self, method: str) -> bool:
         kind = self._kinds.get(method)
         return kind is not None and kind.long
+
+
+def _server_tls(settings: Settings) -> Tls:
+    """How callers are spoken to."""
+    security = settings.security
+    if security.certificate is None:
+        return PLAIN
+    context = server_context(security.certificate, security.key, security.client_ca)
+    return context, Peers(security.peers)

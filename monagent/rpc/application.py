@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +12,7 @@ from cherrypy import _cptree as cptree
 from monagent.errors import HttpRefusal
 from monagent.protocol import PATHS
 
-Answer = Callable[[bytes, str], bytes]
+Answer = Callable[[bytes, str, Collection[str]], bytes]
 
 
 def application(answer: Answer, pages: object | None = None) -> Any:
@@ -34,7 +34,7 @@ def _xmlrpc(answer: Answer) -> Callable[..., Iterable[bytes]]:
         size = int(environ["CONTENT_LENGTH"])
         body = environ["wsgi.input"].read(size)
         try:
-            reply = answer(_whole(body, size), environ["REMOTE_ADDR"])
+            reply = answer(_whole(body, size), environ["REMOTE_ADDR"], environ.get("monagent.names", ()))
         except HttpRefusal as refusal:
             start_response(str(refusal), [("Content-Length", "0")])
             return []

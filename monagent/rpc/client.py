@@ -174,7 +174,17 @@ class _Wire:
 
     def sendall(self, data: bytes) -> None:
         self._sock.settimeout(self._deadline.left())
-        self._sock.sendall(data)
+        try:
+            self._sock.sendall(data)
+        except (ConnectionError, ssl.SSLEOFError):
+            self._hear_why()
+            raise
+
+    def _hear_why(self) -> None:
+        """Whoever refuses our certificate says so and hangs up, often while we are sending already."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._sock.settimeout(self._deadline.left())
+            self._sock.recv(1)
 
     def fileno(self) -> int:
         return self._sock.fileno()

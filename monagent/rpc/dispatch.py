@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from monagent.errors import BadArguments, Fault, HttpRefusal, InternalFault, Inv
 from monagent.models import Value
 from monagent.protocol import GET_CAPABILITIES, MULTICALL
 from monagent.rpc import marshal, unmarshal
+from monagent.rpc.audit import Audit
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class Method:
     signatures: tuple[tuple[str, ...], ...]
 
 
+_Call = tuple[str, list[Value]]
+
 Settle = Callable[[list[Any]], Sequence["Value | Fault"]]
 """Does the deferred work of one request together and answers each piece, in order."""
 
@@ -52,14 +55,16 @@ class Dispatcher:
         settle: Settle,
         capabilities: Mapping[str, Value],
         limits: unmarshal.Limits = unmarshal.REQUEST_LIMITS,
+        audit: Audit | None = None,
     ) -> None:
+        self._audit = audit
         self._settle = settle
         self._limits = limits
         self._capabilities = dict(capabilities)
         self._methods = {method.name: method for method in (*methods, *self._introspection())}
 
-    def answer(self, body: bytes, peer: str) -> bytes:
-        """Answer one call from `peer` (an address). What goes wrong is a fault in the answer.
+    def answer(self, body: bytes, peer: str, names: Collection[str] = ()) -> bytes:
+        """Answer one call from `peer` (an address), whose certificate has these names. What goes wrong is a fault.
 
         Raises:
             HttpRefusal: the methods want the call to be tried again later, as if nobody had been there.
@@ -67,8 +72,10 @@ class Dispatcher:
         try:
             name, params = unmarshal.call(body, self._limits)
             if name == MULTICALL:
-                return marshal.response(self._multicall(params, peer))
-            return marshal.response(self._finish([self._begin(name, params, peer)])[0])
+                return marshal.response(self._multicall(params, peer, names))
+            (answer,) = self._settle_all([self._begin_call(name, params, peer)])
+            self._note([(name, params)], [answer], peer, names)
+            return marshal.fault(answer) if isinstance(answer, Fault) else marshal.response(answer)
         except Fault as fault:
             log.info("call refused peer=%s code=%d reason=%s", peer, fault.code, fault.message)
             return marshal.fault(fault)
@@ -83,24 +90,34 @@ class Dispatcher:
             raise UnknownMethod("no such method; system.listMethods names them all")
         return method.call(params, peer)
 
-    def _finish(self, begun: list[Value | Deferred]) -> list[Value]:
-        answers = self._settle_all(begun)
-        for answer in answers:
-            if isinstance(answer, Fault):
-                raise answer
-        return answers  # type: ignore[return-value]
+    def _begin_call(self, name: str, params: list[Value], peer: str) -> Value | Deferred | Fault:
+        try:
+            return self._begin(name, params, peer)
+        except Fault as fault:
+            return fault
+
+    def _note(
+        self, calls: Sequence[_Call], answers: Sequence[Value | Fault], peer: str, names: Collection[str]
+    ) -> None:
+        for (name, params), answer in zip(calls, answers, strict=True):
+            if self._audit is not None:
+                self._audit.note(name, params, answer, peer, names)
+            elif isinstance(answer, Fault):
+                log.info("call refused peer=%s code=%d reason=%s", peer, answer.code, answer.message)
 
     def _settle_all(self, begun: Sequence[Value | Deferred | Fault]) -> list[Value | Fault]:
         waiting = [entry.work for entry in begun if isinstance(entry, Deferred)]
         settled = iter(self._settle(waiting) if waiting else ())
         return [next(settled) if isinstance(entry, Deferred) else entry for entry in begun]
 
-    def _multicall(self, params: list[Value], peer: str) -> list[Value]:
+    def _multicall(self, params: list[Value], peer: str, names: Collection[str]) -> list[Value]:
         if len(params) != 1 or not isinstance(params[0], list):
             raise BadArguments("system.multicall takes one array of structs of methodName and params")
         if len(params[0]) > CALL_LIMIT:
             raise InvalidRequest(f"over a limit: at most {CALL_LIMIT} calls in one system.multicall")
-        answers = map(_writable, self._settle_all([self._begin_entry(entry, peer) for entry in params[0]]))
+        entries = params[0]
+        answers = [_writable(answer) for answer in self._settle_all([self._begin_entry(one, peer) for one in entries])]
+        self._note([_shown_entry(entry) for entry in entries], answers, peer, names)
         return [marshal.fault_struct(answer) if isinstance(answer, Fault) else [answer] for answer in answers]
 
     def _begin_entry(self, entry: Value, peer: str) -> Value | Deferred | Fault:
@@ -175,6 +192,14 @@ def _entry(entry: Value) -> tuple[str, list[Value]]:
     if name == MULTICALL:
         _refuse_nesting()
     return name, params
+
+
+def _shown_entry(entry: Value) -> _Call:
+    """The entry as the audit shows it, also when it is no call at all."""
+    try:
+        return _entry(entry)
+    except Fault:
+        return "?", []
 
 
 def _writable(answer: Value | Fault) -> Value | Fault:

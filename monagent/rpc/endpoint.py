@@ -21,6 +21,10 @@ from monagent.rpc.tls import Peers
 
 log = logging.getLogger(__name__)
 
+Tls = tuple[ssl.SSLContext | None, Peers]
+
+PLAIN: Tls = (None, Peers(()))
+
 BACKLOG = 512
 _BUSY = Busy("too many requests wait already; try again later")
 
@@ -60,8 +64,7 @@ class Endpoint:
         application: Callable[..., Any],
         gate: Gate,
         threads: int = 8,
-        tls: ssl.SSLContext | None = None,
-        peers: Peers | None = None,
+        tls: Tls = PLAIN,
     ) -> None:
         """
         Args:
@@ -70,14 +73,14 @@ class Endpoint:
             application: WSGI.
             gate: who may ask for what.
             threads: that answer.
-            tls: the context to serve TLS with; plain HTTP without it.
-            peers: whose certificates are taken, among those that the context verified.
+            tls: the context to serve TLS with, None for plain HTTP; and whose certificates are taken, among those
+                that it verified.
         """
         self._server = _Server((host, port), application, numthreads=threads, max=threads, request_queue_size=BACKLOG)
         self._server.gateway = Gateway
         self._gate = gate
         self._thread: threading.Thread | None = None
-        self.tls = tls, peers or Peers(())
+        self.tls = tls
         """May be replaced at any time: new connections go by it, those that are there go on."""
 
     @property

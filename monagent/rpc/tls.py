@@ -125,21 +125,21 @@ class _Files:
         return found
 
     def _load(self, shown: pem.PemFile, key: Path | None) -> None:
-        holder = key or shown.path
+        option, holder = ("key", key) if key else ("certificate", shown.path)
         try:
             self.context.load_cert_chain(shown.path, key, password=_refuse_to_ask)
         except _PassPhraseWantedError:
             way = f"openssl pkey -in {holder} writes it without one"
-            self._complain("key", f"{holder} is protected by a pass phrase, and nobody is there to type it: {way}")
+            self._complain(option, f"{holder} is protected by a pass phrase, and nobody is there to type it: {way}")
         except (OSError, ssl.SSLError) as error:
             reason = error.reason if isinstance(error, ssl.SSLError) else None
             if reason in _MISMATCHES:
                 first = " (the own certificate comes first in its file)" if len(shown.certificates) > 1 else ""
-                self._complain("key", f"{holder} does not belong to the certificate in {shown.path}{first}")
+                self._complain(option, f"{holder} does not belong to the certificate in {shown.path}{first}")
             elif reason in _WEAK or shown.certificates[0] is None:
                 self._complain("certificate", f"{shown.path} cannot be used: {_why(error)}")
             else:
-                self._complain("key", f"{holder} cannot be used: {_why(error)}")
+                self._complain(option, f"{holder} cannot be used: {_why(error)}")
 
     def _complain(self, option: str, message: str) -> None:
         self._problems.append(Problem("client.cfg", None, self._section, option, message))
@@ -244,9 +244,9 @@ _REASONS = {
     "TLSV1_ALERT_UNKNOWN_CA": "it says that it does not know the authority that signed our certificate",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it says that our certificate has expired",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "it says that our certificate was revoked",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not like our certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "it does not like our certificate (its name? its dates?)",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it says that our certificate is made for another purpose",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not like our certificate",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not like our certificate (its name? its dates?)",
     "TLSV1_ALERT_ACCESS_DENIED": "it does not let the name in our certificate in",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it broke off (does it want a certificate? is there a cipher that both sides know?)",
     "TLSV1_ALERT_PROTOCOL_VERSION": _NO_VERSION,

@@ -56,7 +56,7 @@ class Pages:
         raise RuntimeError("the password is 1234")
 
 
-def _answer(body: bytes, peer: str) -> bytes:
+def _answer(body: bytes, peer: str, _names: object = ()) -> bytes:
     return _DISPATCHER.answer(body, peer)
 
 
