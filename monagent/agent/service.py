@@ -21,6 +21,7 @@ from monagent.agent.lock import StateLock
 from monagent.agent.move import Mover, Surroundings
 from monagent.agent.receipts import RECEIPTS_FILE, Receipts, row_of_token, token_of
 from monagent.agent.relay import Relay
+from monagent.agent.rights import become
 from monagent.agent.scheduling import patient_threads
 from monagent.agent.spool import JOURNAL_FILE
 from monagent.agent.turns import Claim
@@ -128,12 +129,14 @@ class Agent:
             JournalError, OSError: the state directory or the address cannot be used.
         """
         with contextlib.ExitStack() as undo:
-            self._lock.acquire()
-            undo.callback(self._lock.release)
             self._runner.start()
             undo.callback(self._runner.stop)
             for user in sorted(self._tools.sensors.users()):
                 self._prepare(user)
+            if self._settings.agent.user:
+                become(self._settings.agent.user, [self._settings.agent.state])
+            self._lock.acquire()
+            undo.callback(self._lock.release)
             # Not patient: sensors inherit from the workers how they are scheduled.
             self._executor.start()
             undo.callback(self._executor.stop, STOP_SECONDS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from monagent.agent.rights import set_bounds
 from monagent.cli import logs
 from monagent.cli.options import EXIT_IO, config_option, verbosity_options
 from monagent.cli.signals import Ending
@@ -33,6 +34,8 @@ def run(context: click.Context, config: Path, grace: float, level: str) -> None:
     the settings stay as they are and the log says why.
     """
     from monagent.agent.service import Agent  # noqa: PLC0415 - loads CherryPy, which no other command needs
+
+    set_bounds()
 
     loaded = settings.load(config)
     logs.set_up(level)

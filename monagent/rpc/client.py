@@ -106,7 +106,7 @@ class Client:
         try:
             try:
                 return self._once(body)
-            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
                 # A kept connection may have been closed since; the receiver knows a repeat by its ticket.
                 if not kept:
                     raise

@@ -1,0 +1,48 @@
+"""What the agent's process may do: as much as it needs, no more."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+FILES = 4096
+"""Descriptors: for the connections that may wait (see `rpc.reception`), and the sensors that run."""
+
+
+def set_bounds() -> None:
+    """No core dumps, which might hold a key; room for all the connections that may wait."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def become(user: str, directories: Sequence[Path]) -> None:
+    """Give up root for good.
+
+    Args:
+        user: whom to become; nothing happens when we are that user already.
+        directories: made for that user where they are missing.
+
+    Raises:
+        PermissionError: we are somebody else, and not root.
+        OSError: a directory cannot be made.
+    """
+    account = pwd.getpwnam(user)
+    if os.geteuid() == account.pw_uid:
+        return
+    for directory in directories:
+        if not directory.exists():
+            directory.mkdir(mode=0o700, parents=True)
+            os.chown(directory, account.pw_uid, account.pw_gid)
+    os.initgroups(user, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    log.info("running as %s from here on", user)
