@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from monagent.cli.options import EXIT_CONFIG, config_option, json_option, print_json
-from monagent.config import settings
+from monagent.config import settings, values
 from monagent.config.manager import ConfigManager, unwritable
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError
+
+_NONE_IS_MINUS_ONE = ("memory", "processes", "files", "cpu", "file_size")
 
 
 @click.command("check-config")
@@ -96,7 +98,16 @@ def _plain(loaded: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _options(record: Any) -> dict[str, Any]:
-    return {field.name.rstrip("_"): _text(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    return {
+        field.name.rstrip("_"): _shown(field.name, getattr(record, field.name)) for field in dataclasses.fields(record)
+    }
+
+
+def _shown(name: str, value: Any) -> Any:
+    """What would have to stand in a file to mean the same."""
+    if name == "ionice" and value is not None:
+        return values.io_priority_text(value)
+    return "none" if value == -1 and name in _NONE_IS_MINUS_ONE else _text(value)
 
 
 def _text(value: Any) -> Any:

@@ -120,6 +120,13 @@ def io_priority(value: str, _base: Path) -> int:
     raise ValueError(f'"{value}" is no I/O priority (examples: idle, best-effort, best-effort:7)')
 
 
+def io_priority_text(priority: int) -> str:
+    """As it is written in a file."""
+    names = {number: name for name, number in _IO_CLASSES.items()}
+    name, level = names.get(priority >> 13, "none"), priority & 7
+    return f"{name}:{level}" if name in ("realtime", "best-effort") else name
+
+
 def share(value: str, _base: Path) -> str:
     """A number of items or a percentage, kept as written."""
     match = _SHARE.fullmatch(value)

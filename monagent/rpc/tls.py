@@ -267,6 +267,7 @@ _REASONS = {
     "UNEXPECTED_EOF_WHILE_READING": _HUNG_UP,
 }
 """By the names that OpenSSL gives them."""
+_PLACES = re.compile(r"^\[[^]]*\] ?| ?\(_ssl\.c:[0-9]+\)$")
 
 
 def verification_sentence(error: ssl.SSLError) -> str:
@@ -275,8 +276,10 @@ def verification_sentence(error: ssl.SSLError) -> str:
         return _verification(error)
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return _HUNG_UP
-    reason = error.reason or ""
-    return _REASONS.get(reason) or _words(reason or str(error.args[-1] if error.args else "broken off"))
+    reason = getattr(error, "reason", None)
+    if reason:
+        return _REASONS.get(reason) or _words(reason)
+    return _PLACES.sub("", str(error.args[-1])) if error.args else "broken off"
 
 
 def _verification(error: ssl.SSLCertVerificationError) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import resource
 import signal
@@ -27,7 +28,9 @@ _LIMITS = (
     resource.RLIMIT_CPU,
     resource.RLIMIT_FSIZE,
 )
-_ENVIRON_MAX = 1 << 20
+_CONTENT_MAX = 1 << 20
+_SHORT = 2048
+"""Bytes. Some files of the kernel's come a page at a time; after less than that there is no more."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -67,34 +70,47 @@ def reaped(pid: int) -> bool:
         return True
 
 
-def children_of(thread: int) -> list[int]:
-    """The children of one of our threads; orphans become children of the main thread, whose number is the process's.
+def children_of(process: int) -> list[int]:
+    """The children of a process's first thread: also every orphan that came to it, and all where it has no other.
 
     Empty on a kernel without CONFIG_PROC_CHILDREN.
     """
-    try:
-        with open(f"/proc/self/task/{thread}/children", "rb", buffering=0) as file:
-            return [int(word) for word in (file.read(_ENVIRON_MAX) or b"").split()]
-    except OSError:
-        return []
+    return [int(word) for word in _content(f"/proc/{process}/task/{process}/children").split()]
 
 
 def mark_of(pid: int) -> str:
     """The mark that a process inherited; empty when it has none, or hides it."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            environment = file.read(_ENVIRON_MAX) or b""
-    except OSError:
-        return ""
     prefix = f"{MARK}=".encode()
-    for entry in environment.split(b"\0"):
+    for entry in _content(f"/proc/{pid}/environ").split(b"\0"):
         if entry.startswith(prefix):
             return entry[len(prefix) :].decode("ascii", "replace")
     return ""
 
 
+def _content(path: str) -> bytes:
+    """Of a file of the kernel's; empty when it is gone, or not for us."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    content = b""
+    try:
+        while chunk := os.read(descriptor, _CONTENT_MAX):
+            content += chunk
+            if len(chunk) < _SHORT:
+                break
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+    return content
+
+
 def restrict(pid: int, limits: Sequence[int], nice: int, io: int) -> None:
-    """Bound a program that has just begun; it, and all that it starts from now on, cannot take more.
+    """Bound a program that has just begun, the leader of its group, and all that comes of it.
+
+    It has been running for a moment: what it has started meanwhile is stopped, bounded as well, and let go on. Or the
+    first processes of a fork bomb, which come within microseconds, would never be bounded.
 
     Args:
         pid: of the program.
@@ -102,18 +118,60 @@ def restrict(pid: int, limits: Sequence[int], nice: int, io: int) -> None:
         nice: added to 0.
         io: class and level of ioprio_set(2), or -1.
     """
+    values = _values(tuple(limits))
+    _restrict(pid, values, nice, io)
+    if not _family(pid):
+        return
+    kill_group(pid, signal.SIGSTOP)
+    try:
+        orphans = [child for child in children_of(os.getpid()) if _group_of(child) == pid]
+        for process in {*_family(pid), *(one for orphan in orphans for one in (orphan, *_family(orphan)))}:
+            _restrict(process, values, nice, io)
+    finally:
+        kill_group(pid, signal.SIGCONT)
+
+
+@functools.lru_cache(maxsize=64)
+def _values(limits: tuple[int, ...]) -> list[tuple[int, tuple[int, int]]]:
+    """What prlimit(2) takes for each limit, and never more than this process itself may have."""
+    values = []
+    for kind, limit in zip(_LIMITS, limits, strict=True):
+        if limit >= 0:
+            hard = resource.getrlimit(kind)[1]
+            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            # One second between XCPU, which tells what has happened, and KILL, which does not.
+            last = most + 1 if kind == resource.RLIMIT_CPU and most != hard else most
+            values.append((kind, (most, last)))
+    return values
+
+
+def _restrict(pid: int, values: Sequence[tuple[int, tuple[int, int]]], nice: int, io: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        for kind, limit in zip(_LIMITS, limits, strict=True):
-            if limit >= 0:
-                hard = resource.prlimit(pid, kind)[1]
-                most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-                resource.prlimit(pid, kind, (most, most))
+        for kind, value in values:
+            resource.prlimit(pid, kind, value)
         if nice:
             os.setpriority(os.PRIO_PROCESS, pid, nice)
         if io >= 0:
             number = _SYS_IOPRIO_SET.get(os.uname().machine)
             if number is not None:
                 _libc.syscall(number, _PRIO, pid, io)
+
+
+def _family(pid: int) -> list[int]:
+    """All descendants of a process, whichever of their threads started them."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    children = [int(word) for thread in threads for word in _content(f"/proc/{pid}/task/{thread}/children").split()]
+    return children + [one for child in children for one in _family(child)]
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 class Strays:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority
 from tests.unit.cli.program import as_nobody, monagent
 
 STOCK = {"cpu", "disk", "file", "http", "load", "memory", "network", "processes", "tcp", "uptime"}
@@ -186,6 +187,28 @@ def test_a_file_that_may_not_be_read_is_told(command: str) -> None:
     assert "cannot be read: Permission denied" in done.stderr
 
 
+def test_the_files_of_tls_are_checked_like_the_rest(config: Path) -> None:
+    """Each problem at the line that names the file; 78, as at the start."""
+    ca = Authority(config.parent)
+    pair, expired = ca.issue("a"), ca.expired("b")
+    expired.key.chmod(0o644)
+    good = f"{config.read_text()}[security]\ncertificate = {pair.certificate.name}\nkey = {pair.key.name}\n"
+    config.write_text(good)
+    fine = monagent("check-config", "-c", config)
+    config.write_text(good.replace(pair.key.name, expired.key.name) + "client_ca = nowhere.pem\n")
+    done, for_programs = monagent("check-config", "-c", config), monagent("check-config", "-c", config, "--json")
+
+    assert (fine.returncode, fine.stderr) == (0, f"{config}: no problems\n")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.splitlines() == [
+        f"{config}:7 [security] key: {expired.key} holds a key and can be read by others: chmod 600 {expired.key} (and make a new key)",
+        f"{config}:8 [security] client_ca: there is no file {config.parent}/nowhere.pem",
+    ]
+    assert [(one["line"], one["option"]) for one in json.loads(for_programs.stdout)["problems"]] == [
+        (7, "key"), (8, "client_ca"),
+    ]  # fmt: skip
+
+
 # -- config -------------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +232,8 @@ def test_the_effective_settings_are_shown(config: Path) -> None:
 
 def test_the_shown_settings_are_a_valid_file(config: Path) -> None:
     """What is printed means what was read."""
+    limits = "memory = none\ncpu = 5\nnice = -1\nionice = best-effort:7\n"
+    config.write_text(f"{config.read_text()}[sensor]\n{limits}[sensor:disk]\nnice = -1\nionice = none\n")
     shown = config.parent / "shown.cfg"
     shown.write_text(monagent("config", "-c", config).stdout)
 

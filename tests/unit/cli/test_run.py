@@ -85,7 +85,9 @@ def test_a_port_that_is_taken_is_told(program: str, config: Path, server_config:
 
 def test_an_address_that_is_not_ours_is_an_error_of_the_system(config: Path) -> None:
     """74."""
-    config.write_text("[monitor]\nurl = http://a/\n[agent]\nhost = 192.0.2.1\n[security]\ninsecure = yes\n")
+    config.write_text(
+        "[monitor]\nurl = http://a/\n[agent]\nhost = 192.0.2.1\n[security]\ninsecure = yes\nallow = 192.0.2.0/24\n"
+    )
     done = monagent("run", "-c", config)
 
     assert done.returncode == 74, done.stderr

@@ -49,11 +49,15 @@ BASE = Path("@")
 DEFAULTS: dict[str, dict[str, Any]] = {
     "sensor": {
         "executable": "check", "help": "options", "path": BASE / "sensors", "backup": BASE / "sensors_backup", "keep_backups": 5,
-        "timeout": 30.0, "output_limit": 65536, "user": "", "public_key": b"",
+        "timeout": 30.0, "output_limit": 65536, "user": "", "public_key": b"", "memory": 1024**3, "processes": 512, "files": 1024,
+        "cpu": -1, "file_size": 1024**3, "nice": 0, "ionice": -1,
     },
-    "sensor:disk": {"command": (), "format": "number", "overlap": False, "timeout": None, "output_limit": None, "user": None},
+    "sensor:disk": {
+        "command": (), "format": "number", "overlap": False, "timeout": None, "output_limit": None, "user": None, "memory": None,
+        "processes": None, "files": None, "cpu": None, "file_size": None, "nice": None, "ionice": None,
+    },
     "monitor": {"timeout": 30.0, "name": "", "probation": 600.0, "certificate": None, "key": None, "ca": None, "url": URL},
-    "agent": {"host": "127.0.0.1", "port": 8080, "state": BASE / "var", "workers": 8, "journal_limit": 256 * 1024**2},
+    "agent": {"host": "127.0.0.1", "port": 8080, "state": BASE / "var", "user": "", "workers": 8, "journal_limit": 256 * 1024**2},
     "security": {
         "allow": (ip_network("127.0.0.0/8"), ip_network("::1/128")), "certificate": None, "key": None, "client_ca": None, "peers": (),
         "insecure": False, "direct_listing": True,
@@ -205,7 +209,7 @@ def test_all_problems_are_told_together_in_the_order_of_the_file(write: Write) -
         "client.cfg:5 [sensor] pth: unknown option; did you mean path?",
         'client.cfg:7 [monitor] url: "ftp://a" is not an http or https URL (example: http://monitor.example.org:8081/xmlrpc/)',
         'client.cfg:9 [agent] port: "70000" is not a whole number from 0 to 65535',
-        "client.cfg:10 [agent] exclude: unknown option (known: host, port, state, workers, journal_limit)",
+        "client.cfg:10 [agent] exclude: unknown option (known: host, port, state, user, workers, journal_limit)",
         "client.cfg:11 [agent] host: refers to %(nobody)s, which is neither in this section nor in [DEFAULT]",
         "client.cfg:12 [backup:j] target: must be given: where its copy lives",
         'client.cfg:14 [backup:j] delete: "perhaps" is neither yes nor no',
@@ -216,7 +220,9 @@ def test_all_problems_are_told_together_in_the_order_of_the_file(write: Write) -
 
 def test_what_no_option_can_know_alone_is_told_with_the_rest(write: Write) -> None:
     """A bad value elsewhere does not hide it until the next run."""
-    path = write(f"{MINIMAL}timeout = soon\n[sensor]\nexecutable = a/b\n[sensor:-x]\n[agent]\nhost = 0.0.0.0\n")
+    path = write(
+        f"{MINIMAL}timeout = soon\n[sensor]\nexecutable = a/b\n[sensor:-x]\n[agent]\nhost = 0.0.0.0\n[security]\nallow = 10.0.0.0/8\n"
+    )
 
     assert [problem.partition(":")[2].split(":", 1)[0] for problem in told(path)] == [
         "3 [monitor] timeout", "5 [sensor] executable", "6 [sensor", "8 [agent] host",
@@ -227,18 +233,21 @@ BAD: dict[str, dict[str, list[str]]] = {
     "sensor": {
         "executable": ["", "a/b", "../check"], "path": [""], "backup": [""], "keep_backups": ["-1", "1001", "few"],
         "timeout": ["0", "soon"], "output_limit": ["0", "-1", "much"], "public_key": ["x", "A" * 43 + "=", "A" * 44],
+        "memory": ["0", "much", ""], "processes": ["0", "1000001", ""], "files": ["7", "all", ""], "cpu": ["0", "1m", ""],
+        "file_size": ["0", "No", ""], "nice": ["20", "-21", "none", ""], "ionice": ["low", "idle:1", "best-effort:8"],
     },
     "sensor:disk": {
         "command": ["check", "'/a"], "format": ["xml", ""], "overlap": ["maybe", ""], "timeout": ["0", "x"], "output_limit": ["0", "x"],
+        "memory": ["0"], "processes": ["0"], "files": ["7"], "cpu": ["0"], "file_size": ["0"], "nice": ["20"], "ionice": ["low"],
     },
     "monitor": {"url": ["", "a", "ftp://a", "http://u:p@a/", "http://a:0/"], "timeout": ["0", ""], "probation": ["0", "never"]},
     "agent": {
-        "host": ["0.0.0.0", "::", "192.0.2.1", "web1", ""], "port": ["-1", "65536", "http", ""], "state": [""],
+        "port": ["-1", "65536", "http", ""], "state": [""],
         "workers": ["0", "257", "many", ""], "journal_limit": ["0", "5X", ""],
     },
     "security": {
         "allow": ["all", "10.0.0.1/8", "10.0.0.0/33"], "insecure": ["maybe"], "direct_listing": ["", "never"],
-        "certificate": ["a"], "key": ["a"], "client_ca": ["a"], "peers": ["a"],
+        "key": ["a"], "client_ca": ["a"], "peers": ["a"],
     },
     "backup:home": {
         "source": [""], "target": [""], "compare": ["hash", ""], "delete": ["all"], "max_delete": ["x", "101%", "-1"],
@@ -300,14 +309,80 @@ def test_loopback_needs_no_consent(write: Write, host: str) -> None:
     assert load(write(f"{MINIMAL}[agent]\nhost = {host}\n")).agent.host == host
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "web1"])
-def test_listening_beyond_loopback_needs_consent(write: Write, host: str) -> None:
-    """Without TLS it must be asked for."""
-    path = write(f"{MINIMAL}[agent]\nhost = {host}\n")
+EXPOSED = f"{MINIMAL}[agent]\nhost = 0.0.0.0\n[security]\nallow = 192.0.2.10\n"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "web1", ""])
+def test_listening_beyond_loopback_needs_tls_or_consent(write: Write, host: str) -> None:
+    """Both ways are told; either will do."""
+    exposed = EXPOSED.replace("0.0.0.0", host)
+    (problem,) = told(write(exposed))
+
+    assert problem.startswith("client.cfg:4 [agent] host: ")
+    assert "[security] certificate" in problem
+    assert "insecure = yes" in problem
+    for protection in ("insecure = yes\n", "certificate = a.pem\nkey = a.key\n", "certificate = both.pem\n"):
+        assert load(write(exposed + protection)).agent.host == host
+
+
+@pytest.mark.parametrize("allow", ["", "127.0.0.0/8 ::1", "127.0.0.1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("protection", ["certificate = a.pem", "insecure = yes"])
+def test_listening_for_nobody_makes_no_sense(write: Write, allow: str, protection: str) -> None:
+    """Who listens beyond loopback must let somebody in."""
+    (problem,) = told(write(f"{EXPOSED.replace('192.0.2.10', allow)}{protection}\n"))
+
+    assert problem.startswith("client.cfg:6 [security] allow: lets nobody in but this host")
+    assert "example: 192.0.2.10" in problem
+
+
+def test_all_that_listening_needs_is_told_at_once(write: Write) -> None:
+    """Also where [security] is not there yet."""
+    assert [problem.split(": ")[0] for problem in told(write(f"{MINIMAL}[agent]\nhost = ::\n"))] == [
+        "client.cfg [security] allow",
+        "client.cfg:4 [agent] host",
+    ]
+
+
+@pytest.mark.parametrize("allow", ["127.0.0.0/8 192.0.2.10", "0.0.0.0/0", "::/0", "10.0.0.0/8"])
+def test_whoever_else_is_let_in_will_do(write: Write, allow: str) -> None:
+    """It is a matter of trust, and of the certificate."""
+    assert load(write(f"{EXPOSED.replace('192.0.2.10', allow)}certificate = a.pem\n")).security.certificate
+
+
+def test_tls_can_be_served_on_loopback(write: Write) -> None:
+    """With everything that belongs to it; the files are looked at by those who use them."""
+    path = write(
+        f"{MINIMAL}[security]\ncertificate = a.pem\nkey = /b\nclient_ca = c\npeers = monitor.example.org, 192.0.2.10\n"
+    )
+    security = load(path).security
+
+    assert (security.certificate, security.key, security.client_ca) == (
+        path.parent / "a.pem",
+        Path("/b"),
+        path.parent / "c",
+    )
+    assert security.peers == ("monitor.example.org", "192.0.2.10")
+
+
+@pytest.mark.parametrize(
+    ("lines", "option", "hint"),
+    [
+        ("key = a", "key", "needs a certificate"),
+        ("client_ca = a", "client_ca", "needs a certificate"),
+        ("peers = a", "peers", "needs a certificate"),
+        ("certificate = a\npeers = b", "peers", "needs client_ca"),
+        ("certificate = a\nclient_ca = b\npeers = c *.example.org", "peers", "written in full"),
+        ("certificate = a\nclient_ca = b\npeers = *", "peers", "written in full"),
+        ("certificate = a\ninsecure = yes", "insecure", "leave one of them out"),
+    ],
+)
+def test_options_of_tls_that_do_not_go_together_are_told(write: Write, lines: str, option: str, hint: str) -> None:
+    """A host would be less safe than its file says."""
+    path = write(f"{MINIMAL}[security]\n{lines}\n")
     (problem,) = told(path)
 
-    assert "insecure = yes" in problem
-    assert load(write(f"{MINIMAL}[agent]\nhost = {host}\n[security]\ninsecure = yes\n")).agent.host == host
+    assert problem.startswith(f"client.cfg:{ConfigManager(path).line('security', option)} [security] {option}: ")
+    assert hint in problem
 
 
 def test_a_sensors_own_limits_are_read(write: Write) -> None:

@@ -46,6 +46,21 @@ BASE = Path("/etc/monagent")
         (values.size, "256M", 256 * 1024**2),
         (values.size, "2gb", 2 * 1024**3),
         (values.size, "1T", 1024**4),
+        (values.size_or_none, "none", -1),
+        (values.size_or_none, "64K", 65536),
+        (values.count_or_none(1, 5), "none", -1),
+        (values.count_or_none(1, 5), "5", 5),
+        *(
+            (values.niceness, text, value)
+            for text, value in (("0", 0), ("19", 19), ("+5", 5), ("-20", -20), ("-5", -5))
+        ),
+        *((values.io_priority, text, -1) for text in ("", "none")),
+        (values.io_priority, "realtime:0", 1 << 13),
+        (values.io_priority, "realtime", 1 << 13 | 4),
+        (values.io_priority, "best-effort", 2 << 13 | 4),
+        (values.io_priority, "best-effort:0", 2 << 13),
+        (values.io_priority, "best-effort:7", 2 << 13 | 7),
+        (values.io_priority, "idle", 3 << 13),
         (values.share, "0", "0"),
         (values.share, "100", "100"),
         (values.share, "10%", "10%"),
@@ -101,6 +116,13 @@ def test_good_text_is_read(reader: values.Reader, text: str, expected: Any) -> N
         ),
         *((values.share, text, "examples: 100, 10%") for text in ("", "101%", "-1", "-1%", "1.5%", "%", "%5", "ten", "5%%")),
         *((values.count(1, 5), text, "whole number from 1 to 5") for text in ("", "0", "6", "-1", "+1", "1.0", "1_0", "٣", "x", "9" * 30)),
+        *((values.size_or_none, text, "examples: 65536, 64K") for text in ("", "0", "-1", "None", "no", "much")),
+        *((values.count_or_none(1, 5), text, "whole number from 1 to 5") for text in ("", "0", "6", "-1", "None", "no")),
+        *((values.niceness, text, "from -20 to 19") for text in ("", "20", "-21", "1.0", "none", "--5", "\u0665", "1_0", "x", "9" * 30)),
+        *(
+            (values.io_priority, text, "examples: idle, best-effort")
+            for text in ("low", "Idle", "idle:0", "idle:7", "best-effort:8", "best-effort:-1", "best-effort:07", "best-effort:\u0665", "none:1", "3")
+        ),
         (values.choice("a", "b"), "c", "none of: a, b"),
         (values.choice("a", "b"), "A", "none of: a, b"),
         (values.or_none(values.duration), "x", "examples"),
@@ -147,10 +169,16 @@ def test_a_private_key_that_was_pasted_by_mistake_is_not_repeated() -> None:
     assert "MC4C" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["none", "realtime:0", "realtime:7", "best-effort:0", "best-effort:4", "idle"])
+def test_an_io_priority_can_be_written_as_it_was_read(text: str) -> None:
+    """`monagent config` shows it so."""
+    assert values.io_priority_text(values.io_priority(text, BASE)) == text
+
+
 READERS = [
     values.text, values.words, values.lines, values.command, values.boolean, values.duration, values.size, values.share,
     values.count(0, 100), values.choice("a"), values.path, values.optional_path, values.networks, values.url, values.database,
-    values.public_key,
+    values.public_key, values.size_or_none, values.count_or_none(0, 100), values.niceness, values.io_priority,
 ]  # fmt: skip
 
 

@@ -48,8 +48,8 @@ def written(path: Path, data: bytes, mode: int = 0o644) -> Path:
 class Authority:
     """Signs certificates, and writes them into a directory."""
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
-        self._ca = trustme.CA(organization_name=name)
+    def __init__(self, directory: Path, name: str = "ca", parent: trustme.CA | None = None) -> None:
+        self._ca = trustme.CA(parent, organization_name=name)
         self._directory = directory
         self._name = name
         self._issued = 0
@@ -65,6 +65,10 @@ class Authority:
             written(self._directory / f"{stem}.pem", chain),
             written(self._directory / f"{stem}.key", leaf.private_key_pem.bytes(), 0o600),
         )
+
+    def office(self, name: str) -> Authority:
+        """An authority that this one has appointed."""
+        return Authority(self._directory, name, self._ca)
 
     def expired(self, *names: str) -> Pair:
         """One that was good until yesterday."""
