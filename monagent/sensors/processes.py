@@ -13,10 +13,13 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 MARK = "MONAGENT_RUN"
 """The environment variable that tells to which run a process belongs: a token of its starter, a dot, a number."""
+
+REAP_SECONDS = 2.0
+"""After KILL. What is still there then sits in the kernel, and nobody waits for it any longer."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PRIO = 1  # IOPRIO_WHO_PROCESS
@@ -28,6 +31,7 @@ _LIMITS = (
     resource.RLIMIT_CPU,
     resource.RLIMIT_FSIZE,
 )
+_STOPPING_PASSES = 50  # of a millisecond each
 _CONTENT_MAX = 1 << 20
 _SHORT = 2048
 """Bytes. Some files of the kernel's come a page at a time; after less than that there is no more."""
@@ -107,32 +111,44 @@ def _content(path: str) -> bytes:
 
 
 def restrict(pid: int, limits: Sequence[int], nice: int, io: int) -> None:
-    """Bound a program that has just begun, the leader of its group, and all that comes of it.
-
-    It has been running for a moment: what it has started meanwhile is stopped, bounded as well, and let go on. Or the
-    first processes of a fork bomb, which come within microseconds, would never be bounded.
+    """Bound a program that has just begun; what it starts from now on inherits that, see also `restrict_all()`.
 
     Args:
-        pid: of the program.
+        pid: of the program, which leads its group.
         limits: memory, processes, files, CPU seconds, file size; negative for none.
         nice: added to 0.
         io: class and level of ioprio_set(2), or -1.
     """
+    _restrict(pid, _values(tuple(limits)), nice, io)
+    if children_of(pid):
+        restrict_all(pid, limits, nice, io)
+
+
+def restrict_all(pid: int, limits: Sequence[int], nice: int, io: int) -> None:
+    """Bound what a program started before it was bounded itself, if there is any.
+
+    There is always a moment between its start and its bounds, and a fork that is under way then shows only after it.
+    One process of a fork bomb without bounds is a bomb without bounds. So all of them are stopped meanwhile.
+    """
     values = _values(tuple(limits))
-    _restrict(pid, values, nice, io)
-    if not _family(pid):
+    if not any(_is_free(process, values) for process in _family(pid)):
         return
     kill_group(pid, signal.SIGSTOP)
     try:
-        orphans = [child for child in children_of(os.getpid()) if _group_of(child) == pid]
-        for process in {*_family(pid), *(one for orphan in orphans for one in (orphan, *_family(orphan)))}:
-            _restrict(process, values, nice, io)
+        for _ in range(_STOPPING_PASSES):
+            family = _family(pid)
+            for process in family:
+                if _is_free(process, values):
+                    _restrict(process, values, nice, io)
+            if not any(_is_moving(process) for process in (pid, *family)):
+                break
+            time.sleep(0.001)
     finally:
         kill_group(pid, signal.SIGCONT)
 
 
 @functools.lru_cache(maxsize=64)
-def _values(limits: tuple[int, ...]) -> list[tuple[int, tuple[int, int]]]:
+def _values(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...]:
     """What prlimit(2) takes for each limit, and never more than this process itself may have."""
     values = []
     for kind, limit in zip(_LIMITS, limits, strict=True):
@@ -142,7 +158,7 @@ def _values(limits: tuple[int, ...]) -> list[tuple[int, tuple[int, int]]]:
             # One second between XCPU, which tells what has happened, and KILL, which does not.
             last = most + 1 if kind == resource.RLIMIT_CPU and most != hard else most
             values.append((kind, (most, last)))
-    return values
+    return tuple(values)
 
 
 def _restrict(pid: int, values: Sequence[tuple[int, tuple[int, int]]], nice: int, io: int) -> None:
@@ -157,14 +173,31 @@ def _restrict(pid: int, values: Sequence[tuple[int, tuple[int, int]]], nice: int
                 _libc.syscall(number, _PRIO, pid, io)
 
 
-def _family(pid: int) -> list[int]:
-    """All descendants of a process, whichever of their threads started them."""
+def _is_free(pid: int, values: Sequence[tuple[int, tuple[int, int]]]) -> bool:
+    try:
+        found = [resource.prlimit(pid, kind)[1] for kind, _ in values]
+    except (ProcessLookupError, PermissionError):
+        return False
+    return any(hard == resource.RLIM_INFINITY or hard > most for hard, (_, (_, most)) in zip(found, values, strict=True))
+
+
+def _is_moving(pid: int) -> bool:
+    return _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] == [b"R"]
+
+
+def _family(leader: int) -> list[int]:
+    """All descendants of the leader of a group, and those of its group that lost their parent to us."""
+    orphans = [child for child in children_of(os.getpid()) if child != leader and _group_of(child) == leader]
+    return orphans + [one for process in (leader, *orphans) for one in _descendants(process)]
+
+
+def _descendants(pid: int) -> list[int]:
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
     children = [int(word) for thread in threads for word in _content(f"/proc/{pid}/task/{thread}/children").split()]
-    return children + [one for child in children for one in _family(child)]
+    return children + [one for child in children for one in _descendants(child)]
 
 
 def _group_of(pid: int) -> int:
@@ -190,14 +223,14 @@ class Strays:
         """
         self._children = children
         self._only = only
-        self._groups: set[int] = set()
+        self._groups: dict[int, float] = {}  # when it lost its leader
         self._unmarked: dict[int, int] = {}
-        self._killed: set[int] = set()
+        self._killed: dict[int, float] = {}  # when first
 
     def leave_group(self, pid: int) -> None:
         """The leader of this group has ended and was reaped, and all others in it were killed."""
         if group_exists(pid):
-            self._groups.add(pid)
+            self._groups[pid] = time.monotonic()
 
     def signal(self, mark: str, number: int) -> None:
         """Send a signal to the strays of one run."""
@@ -205,12 +238,11 @@ class Strays:
             if mark_of(pid) == mark:
                 kill(pid, number)
 
-    def sweep(self, running: Collection[str], oldest: int, newest: int) -> bool:
+    def sweep(self, running: Mapping[str, int], newest: int) -> bool:
         """Kill those who must go, reap those who have gone.
 
         Args:
-            running: the marks of the runs that go on.
-            oldest: the number of the oldest of them; larger than `newest` when there is none.
+            running: the marks of the runs that go on, each with the number of its run.
             newest: the number of the newest run that there ever was.
 
         Returns:
@@ -220,36 +252,59 @@ class Strays:
         if self._only:
             strays = {pid: mark for pid, mark in strays.items() if self._is_ours(pid, mark)}
         strays = {pid: mark for pid, mark in strays.items() if not reaped(pid)}
-        self._groups = {group for group in self._groups if group_exists(group)}
+        self._groups = {group: since for group, since in self._groups.items() if group_exists(group)}
         self._unmarked = {pid: seen for pid, seen in self._unmarked.items() if pid in strays}
-        self._killed &= strays.keys()
-        killed = False
+        self._killed = {pid: since for pid, since in self._killed.items() if pid in strays}
+        if strays:
+            self._kill(strays, dict(running), newest)
+        # What is still there after a while cannot be killed, by us or by anybody.
+        until = time.monotonic() - REAP_SECONDS
+        return any(since > until for since in (*self._killed.values(), *self._groups.values()))
+
+    def _kill(self, strays: Mapping[int, str], running: Mapping[str, int], newest: int) -> None:
+        oldest = min(running.values(), default=newest + 1)
         for pid, mark in strays.items():
             if mark in running or (not mark and oldest <= self._unmarked.setdefault(pid, newest)):
                 continue
             kill(pid, signal.SIGKILL)
-            self._killed.add(pid)
-            killed = True
-        return killed or bool(self._groups)
+            self._killed.setdefault(pid, time.monotonic())
 
     def _is_ours(self, pid: int, mark: str) -> bool:
         """A process that has ended shows no mark any more, until it is reaped."""
-        if pid in self._killed or mark.startswith(f"{self._only}."):
-            return True
-        try:
-            return os.getpgid(pid) in self._groups
-        except ProcessLookupError:
-            return False
+        return pid in self._killed or mark.startswith(f"{self._only}.") or _group_of(pid) in self._groups
 
 
 def end_marked(token: str, seconds: float) -> None:
-    """Kill every process on this host that carries a mark with this token, for at most so many seconds."""
+    """Kill every process on this host that carries a mark with this token, for at most so many seconds.
+
+    With it goes whatever hides its mark, but is in a session with one that shows it, or came of one.
+    """
     until = time.monotonic() + seconds
-    prefix = f"{token}."
-    while True:
-        found = [int(name) for name in os.listdir("/proc") if name.isdigit() and mark_of(int(name)).startswith(prefix)]
+    while found := _marked(f"{token}."):
         for pid in found:
             kill(pid, signal.SIGKILL)
-        if not found or time.monotonic() > until:
+        if time.monotonic() > until:
             return
         time.sleep(0.02)
+
+
+def _marked(prefix: str) -> set[int]:
+    relations = {int(name): _relations(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    found: set[int] = set()
+    more = {pid for pid in relations if mark_of(pid).startswith(prefix)}
+    while more:
+        found |= more
+        sessions = {relations[pid][1] for pid in found}
+        # Session 0 is that of the kernel's own threads, and of what comes from another name space.
+        more = {
+            pid
+            for pid, (parent, session) in relations.items()
+            if pid not in found and (parent in found or (session and session in sessions))
+        }
+    return found
+
+
+def _relations(pid: int) -> tuple[int, int]:
+    """Its parent and its session; zeros when it has ended."""
+    fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return (0, 0) if not fields or fields[0] in b"ZX" else (int(fields[1]), int(fields[3]))

@@ -63,19 +63,20 @@ class Runner:
         self._lock = threading.Lock()
         self._strays = Strays(self._stray_children, only=self._token)
         self._guard: Guard | None = None
+        self._sweeping = False
         self._stopping = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_on, name="sweeper", daemon=True)
         become_subreaper()
 
     def start(self) -> None:
-        """For a process that has no children but ours: sweep in the background, and be guarded.
-
-        Raises:
-            OSError: the guard cannot be started.
-        """
+        """For a process that has no children but ours: sweep in the background, and be guarded."""
         self._strays = Strays(self._stray_children)
-        self._guard = Guard(self._token)
+        self._sweeping = True
         self._sweeper.start()
+        try:
+            self._guard = Guard(self._token)
+        except OSError as error:
+            log.warning("nothing will end the sensors if this agent is killed: %s", error)
 
     def stop(self) -> None:
         """End everything, and the programs beside us; nothing may be run after this."""
@@ -126,7 +127,7 @@ class Runner:
         finally:
             out.close()
             err.close()
-            if self._guard is None:
+            if not self._sweeping:
                 self._sweep_until_clean()
 
     def _start(self, run: Run, out: _Output, err: _Output) -> _Ended:

@@ -6,12 +6,14 @@ goes, in whatever way, the socket closes, and this program ends with all that it
 
 A request is one packet: `REQUEST`, then the program and its arguments separated by NUL; with it come three
 descriptors: the program's output, its error output, and a pipe for the answer, which is `ANSWER`, once.
+
+The first process keeps a few workers going, and starts no programs itself. A worker that is killed is replaced, and
+what it was running ends. When the first process is killed, the workers end with what they are running.
 """
 
 from __future__ import annotations
 
 import array
-import heapq
 import os
 import resource
 import select
@@ -23,15 +25,18 @@ import time
 
 from monagent.sensors.processes import (
     MARK,
+    REAP_SECONDS,
     Strays,
     become_subreaper,
     children_of,
+    kill,
     kill_group,
     reaped,
     restrict,
+    restrict_all,
 )
 
-REQUEST = struct.Struct("<ddqqqqqqq")
+REQUEST = struct.Struct("<ddqqqqqhh")
 """Seconds until the deadline, seconds between TERM and KILL, then what `restrict()` takes: five limits, nice, io."""
 ANSWER = struct.Struct("<iBi")
 """The exit status or minus the signal, one of the words below, and an errno where it could not start."""
@@ -40,64 +45,75 @@ ENDED, TIMED_OUT, NOT_STARTED, STUCK = range(4)
 WORKERS = 4
 """Processes for one user. Each can only wait (vfork) while the program that it starts is being loaded."""
 LONGEST_PACKET = 1 << 20
-REAP_SECONDS = 2.0
-"""After KILL. What is still there then sits in the kernel, and nobody waits for it any longer."""
+SETTLED_SECONDS = 0.02
+"""After this time all that a program started before it was bounded can be seen, see `restrict_all()`."""
 SWEEP_SECONDS = 0.02
 WATCH_SECONDS = 1.0
+AGAIN_SECONDS = 0.1
+_FOREVER = 1e9
 
+_EINVAL = 22
+_DESCRIPTORS = 3
 _ALL_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_BEGUN, _SETTLED, _TOLD, _KILLED = range(4)
 
 
 class _Run:
-    """A program that was started."""
+    """A program that was started, what comes next for it, and when."""
 
-    __slots__ = ("answer", "grace", "mark", "number", "pid", "pidfd", "stage")
+    __slots__ = ("answer", "bounds", "deadline", "due", "grace", "mark", "pid", "pidfd", "stage")
 
-    def __init__(self, number: int, mark: str, pid: int, answer: int, grace: float) -> None:
-        self.number = number
-        self.mark = mark
-        self.pid = pid
+    def __init__(self, pid: int, mark: str, answer: int, seconds: float, grace: float, bounds: list[int]) -> None:
         self.pidfd = os.pidfd_open(pid)
+        self.pid = pid
+        self.mark = mark
         self.answer = answer
+        now = time.monotonic()
+        self.deadline = now + seconds
+        self.due = now + min(seconds, SETTLED_SECONDS)
         self.grace = grace
-        self.stage = 0
+        self.bounds = bounds
+        self.stage = _BEGUN
 
 
 class Spawner:
-    """One of the processes; its runs."""
+    """One of the workers; its runs."""
 
-    def __init__(self, control: socket.socket, helpers: set[int]) -> None:
+    def __init__(self, control: socket.socket, keeper: int) -> None:
         """
         Args:
-            control: where requests come from; shared with the other processes of this user.
-            helpers: our children that were not started on request.
+            control: where requests come from; shared with the other workers.
+            keeper: a descriptor that becomes readable when the first process has ended.
         """
         self._control = control
+        self._keeper = keeper
         self._poller = select.epoll()
         # One packet must not wake all of us.
         self._poller.register(control.fileno(), select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._poller.register(keeper, select.EPOLLIN)
+        self._packet = memoryview(bytearray(LONGEST_PACKET))
         self._runs: dict[int, _Run] = {}  # by pidfd
-        self._deadlines: list[tuple[float, int, _Run]] = []
+        self._marks: dict[str, int] = {}
         self._count = 0
-        self._helpers = helpers
         self._strays = Strays(self._stray_children)
         self._sweep_at = float("inf")
-        self._environment = dict(os.environ)
+        self._environment = dict(os.environb)
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     def serve(self) -> None:
-        """Until the agent is gone."""
+        """Until the agent or the keeper is gone."""
         while True:
             now = time.monotonic()
-            self._end_overdue(now)
+            for run in [run for run in self._runs.values() if run.due <= now]:
+                self._go_on(run, now)
             if now >= self._sweep_at:
                 self._sweep(now)
-            due = min(self._sweep_at, self._deadlines[0][0] if self._deadlines else float("inf"))
+            due = min([self._sweep_at, *[run.due for run in self._runs.values()]])
             wait = -1.0 if due == float("inf") else min(max(due - time.monotonic(), 0.0), 3600.0)
-            for descriptor, _ in self._poller.poll(wait):
+            for descriptor, event in self._poller.poll(wait):
                 if descriptor in self._runs:
                     self._ended(self._runs[descriptor])
-                elif not self._take():
+                elif descriptor == self._keeper or (not self._take() and event & select.EPOLLHUP):
                     return
 
     def end_all(self) -> None:
@@ -108,7 +124,7 @@ class Spawner:
                 kill_group(run.pid, signal.SIGKILL)
                 if reaped(run.pid):
                     self._forget(run)
-            self._strays.sweep((), self._count + 1, self._count)
+            self._strays.sweep({}, self._count)
             if time.monotonic() > until:
                 return
             time.sleep(SWEEP_SECONDS / 4)
@@ -116,36 +132,41 @@ class Spawner:
     # -- starting -----------------------------------------------------------------------------------------------
 
     def _take(self) -> bool:
-        """Take one request; False when the agent is gone."""
+        """Take one request, whatever it is; False when there was none."""
         try:
-            packet, ancillary, _, _ = self._control.recvmsg(
-                LONGEST_PACKET, socket.CMSG_SPACE(12), socket.MSG_CMSG_CLOEXEC
+            length, ancillary, flags, _ = self._control.recvmsg_into(
+                [self._packet], socket.CMSG_SPACE(_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
             )
-        except BlockingIOError:  # another one of us was quicker
-            return True
-        except OSError:
-            return False
-        if not packet:
+        except OSError:  # another one of us was quicker, or the agent is gone
             return False
         descriptors = array.array("i")
         for _, _, data in ancillary:
-            descriptors.frombytes(data)
-        out, err, answer = descriptors
+            descriptors.frombytes(data[: len(data) // 4 * 4])
+        if len(descriptors) == _DESCRIPTORS and not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            self._answer(bytes(self._packet[:length]), *descriptors)
+        else:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return bool(length)
+
+    def _answer(self, packet: bytes, out: int, err: int, answer: int) -> None:
+        """Start what is asked for; its end will be the answer, or that it cannot be started is."""
         try:
             self._start(packet, out, err, answer)
-        except (OSError, ValueError) as error:
-            _reply(answer, 0, NOT_STARTED, getattr(error, "errno", 0) or 22)
+        except (OSError, ValueError, struct.error) as error:
+            _reply(answer, 0, NOT_STARTED, getattr(error, "errno", 0) or _EINVAL)
         finally:
             os.close(out)
             os.close(err)
-        return True
 
     def _start(self, packet: bytes, out: int, err: int, answer: int) -> None:
         seconds, grace, *bounds = REQUEST.unpack_from(packet)
+        if not (0 <= seconds < _FOREVER and 0 <= grace < _FOREVER):
+            raise ValueError("no such time")
         argv = packet[REQUEST.size :].split(b"\0")
         self._count += 1
         mark = f"{os.getpid()}.{self._count}"
-        self._environment[MARK] = mark
+        self._environment[MARK.encode()] = mark.encode()
         pid = os.posix_spawn(
             argv[0],
             argv,
@@ -160,29 +181,37 @@ class Spawner:
             setsigdef=_ALL_SIGNALS,
         )
         restrict(pid, bounds[:5], bounds[5], bounds[6])
-        run = _Run(self._count, mark, pid, answer, grace)
+        try:
+            run = _Run(pid, mark, answer, seconds, grace, bounds)
+        except OSError:
+            kill_group(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         self._runs[run.pidfd] = run
+        self._marks[mark] = self._count
         self._poller.register(run.pidfd, select.EPOLLIN)
-        now = time.monotonic()
-        self._sweep_at = min(self._sweep_at, now + WATCH_SECONDS)
-        heapq.heappush(self._deadlines, (now + seconds, run.number, run))
+        self._sweep_at = min(self._sweep_at, run.due + WATCH_SECONDS)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
-    def _end_overdue(self, now: float) -> None:
+    def _go_on(self, run: _Run, now: float) -> None:
         """TERM at the deadline, KILL after the grace, and no waiting for what even that does not end."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, number, run = heapq.heappop(self._deadlines)
-            if run.pidfd not in self._runs:
-                continue
-            run.stage += 1
-            if run.stage > 2:
-                self._give_up(run)
-                continue
-            word, wait = (signal.SIGTERM, run.grace) if run.stage == 1 else (signal.SIGKILL, REAP_SECONDS)
-            kill_group(run.pid, word)
-            self._strays.signal(run.mark, word)
-            heapq.heappush(self._deadlines, (now + wait, number, run))
+        run.stage += 1
+        if run.stage == _SETTLED:
+            restrict_all(run.pid, run.bounds[:5], run.bounds[5], run.bounds[6])
+            run.due = run.deadline
+        elif run.stage == _TOLD:
+            self._signal(run, signal.SIGTERM)
+            run.due = now + run.grace
+        elif run.stage == _KILLED:
+            self._signal(run, signal.SIGKILL)
+            run.due = now + REAP_SECONDS
+        else:
+            self._give_up(run)
+
+    def _signal(self, run: _Run, number: int) -> None:
+        kill_group(run.pid, number)
+        self._strays.signal(run.mark, number)
 
     def _ended(self, run: _Run) -> None:
         """Its leader has ended: end the rest, and tell."""
@@ -190,7 +219,7 @@ class Spawner:
         kill_group(run.pid, signal.SIGKILL)
         _, status = os.waitpid(run.pid, 0)
         self._forget(run)
-        _reply(run.answer, os.waitstatus_to_exitcode(status), TIMED_OUT if run.stage else ENDED, 0)
+        _reply(run.answer, os.waitstatus_to_exitcode(status), TIMED_OUT if run.stage >= _TOLD else ENDED, 0)
         self._strays.leave_group(run.pid)
         self._sweep(time.monotonic())
 
@@ -200,19 +229,18 @@ class Spawner:
         self._sweep_at = time.monotonic() + WATCH_SECONDS
 
     def _forget(self, run: _Run) -> None:
+        del self._runs[run.pidfd]
+        del self._marks[run.mark]
         self._poller.unregister(run.pidfd)
         os.close(run.pidfd)
-        del self._runs[run.pidfd]
 
     def _stray_children(self) -> list[int]:
-        known = {run.pid for run in self._runs.values()} | self._helpers
+        known = {run.pid for run in self._runs.values()}
         return [pid for pid in children_of(os.getpid()) if pid not in known]
 
     def _sweep(self, now: float) -> None:
-        running = {run.mark for run in self._runs.values()}
-        oldest = min((run.number for run in self._runs.values()), default=self._count + 1)
-        soon = self._strays.sweep(running, oldest, self._count)
-        watching = running or self._stray_children()
+        soon = self._strays.sweep(self._marks, self._count)
+        watching = self._runs or self._strays.there
         self._sweep_at = now + (SWEEP_SECONDS if soon else WATCH_SECONDS if watching else float("inf"))
 
 
@@ -225,15 +253,41 @@ def _reply(answer: int, code: int, word: int, number: int) -> None:
         os.close(answer)
 
 
-def _share_work() -> set[int]:
-    """Become several processes; returns the children of this one."""
-    made: set[int] = set()
-    for _ in range(WORKERS - 1):
-        pid = os.fork()
-        if pid == 0:
-            return set()
-        made.add(pid)
-    return made
+def _work(control: int, keeper: int) -> None:
+    """Be a worker, until the agent or the keeper is gone."""
+    become_subreaper()  # a child of ours is none by birth
+    taken = socket.socket(fileno=control)
+    taken.settimeout(0)
+    spawner = Spawner(taken, keeper)
+    try:
+        spawner.serve()
+    finally:
+        spawner.end_all()
+
+
+def _keep(control: int) -> None:
+    """Keep the workers going, until one of them has seen that the agent is gone."""
+    alive, ours = os.pipe2(os.O_CLOEXEC)  # closes in the workers' hands when we end
+    workers: set[int] = set()
+    needed = WORKERS
+    while needed or workers:
+        while len(workers) < needed:
+            pid = os.fork()
+            if pid == 0:
+                os.close(ours)
+                _work(control, alive)
+                return
+            workers.add(pid)
+        pid, status = os.wait()
+        if pid in workers:
+            workers.remove(pid)
+            if status == 0:
+                needed = 0
+            elif needed:
+                time.sleep(AGAIN_SECONDS)  # one that cannot live must not keep us busy
+        for stray in children_of(os.getpid()):
+            if stray not in workers:
+                kill(stray, signal.SIGKILL)
 
 
 def main(arguments: list[str]) -> None:
@@ -248,13 +302,7 @@ def main(arguments: list[str]) -> None:
         os.setuid(user)
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    taken = socket.socket(fileno=control)
-    taken.settimeout(0)
-    spawner = Spawner(taken, _share_work())
-    try:
-        spawner.serve()
-    finally:
-        spawner.end_all()
+    _keep(control)
 
 
 if __name__ == "__main__":
