@@ -330,7 +330,7 @@ def test_the_environment_is_clean(runner: Runner, monkeypatch: pytest.MonkeyPatc
     found = runner.run(Run(("/usr/bin/env",), TIMEOUT, LIMIT)).output.decode().splitlines()
 
     assert dict(line.split("=", 1) for line in found) == clean_environment()
-    assert {"PATH", "LANG", "HOME", "SHELL"} == set(clean_environment())
+    assert {"PATH", "LANG", "HOME", "SHELL", "PYTHONDONTWRITEBYTECODE"} == set(clean_environment())
 
 
 def test_a_sensor_in_python_finds_an_interpreter_everywhere(runner: Runner, program: Program) -> None:
