@@ -71,7 +71,7 @@ class RunResult:
 
     `code` is the exit status; negative = killed by that signal; 126 = could not be executed; 127 = not there.
     `error` is empty or one of `timeout`, `signal`, `output-too-long`, `not-executable`, `not-found`.
-    `started` is in seconds since the epoch, `duration` in seconds.
+    `started` is in seconds since the epoch, `duration` in seconds. `errno` tells why it could not be started.
     """
 
     code: int
@@ -80,6 +80,7 @@ class RunResult:
     error: str
     started: float
     duration: float
+    errno: int = 0
 
 
 def is_sensor_name(name: str) -> bool:

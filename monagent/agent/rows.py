@@ -61,7 +61,12 @@ def size_in_call(text: str) -> int:
 
     A metric's seven short members take some 600 bytes of markup.
     """
-    return len(text) + 600 * text.count('"label":') + 4 * text.count("&") + 3 * (text.count("<") + text.count(">") + text.count("\\r"))
+    return (
+        len(text)
+        + 600 * text.count('"label":')
+        + 4 * text.count("&")
+        + 3 * (text.count("<") + text.count(">") + text.count("\\r"))
+    )
 
 
 def to_json(value: Any) -> str:

@@ -141,11 +141,12 @@ class Agent:
 
     def _done_before(self) -> dict[str, Outcome]:
         """Finish what a crash cut off; the outcomes, by token, of what was done and may not be in the journal."""
-        done = self._receipts.load()
+        recovered: list[Record] = []
         try:
-            done |= {record.token: record.outcome for record in self._tools.updater.recover()}
+            recovered = self._tools.updater.recover()
         except (Refused, OSError) as error:
             log.error("a sensor's update that was cut off cannot be finished now: %s", error)  # noqa: TRY400
+        done = self._receipts.load() | {record.token: record.outcome for record in recovered}
         moved = self._mover.recover()
         return done | ({moved.token: moved.outcome} if moved else {})
 

@@ -69,7 +69,8 @@ class Runner:
                 process = self._spawn(run, out, err)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
                 code, reason, sentence = _could_not_start(run, error)
-                return RunResult(code, b"", sentence.encode(), reason, started, time.monotonic() - clock)
+                number = getattr(error, "errno", 0) or 0
+                return RunResult(code, b"", sentence.encode(), reason, started, time.monotonic() - clock, number)
             self._running.add(process.pid)
             timed_out = _follow(process.pid, (out, err), clock + run.timeout)
             # Before its leader is reaped: until then nobody else can own the group's number.
