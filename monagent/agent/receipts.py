@@ -60,8 +60,12 @@ class Receipts:
     def _load(self) -> dict[str, tuple[float, Outcome]]:
         try:
             stored: Any = json.loads(self._path.read_text("utf-8"))
-            found = {str(token): (float(one["kept"]), dict(one["outcome"])) for token, one in stored.items()}
-        except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        except (OSError, ValueError):
             return {}
-        # The journal gives the number of a row away again, but not within a day of its delivery.
-        return {token: kept for token, kept in found.items() if abs(self._clock() - kept[0]) < KEPT_SECONDS}
+        found: dict[str, tuple[float, Outcome]] = {}
+        for token, one in stored.items() if isinstance(stored, dict) else ():
+            match one:
+                # The journal gives the number of a row away again, but not within a day of its delivery.
+                case {"kept": float(kept), "outcome": dict(outcome)} if abs(self._clock() - kept) < KEPT_SECONDS:
+                    found[token] = (kept, outcome)
+        return found

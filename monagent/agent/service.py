@@ -99,9 +99,11 @@ class Agent:
             lambda: self._executor.room,
             direct=settings.security.direct_listing,
         )
-        dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES)
+        self._dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES)
         self._gate = Gate(AllowList(settings.security.allow), REQUEST_LIMITS.size)
-        self._endpoint = Endpoint(settings.agent.host, settings.agent.port, application(dispatcher.answer), self._gate)
+        self._endpoint = Endpoint(
+            settings.agent.host, settings.agent.port, application(self._dispatcher.answer), self._gate
+        )
 
     @property
     def address(self) -> tuple[str, int]:
@@ -199,19 +201,27 @@ class Agent:
 
     # -- changes while it runs ----------------------------------------------------------------------------------
 
-    def reload(self, settings: Settings) -> list[str]:
+    def reload(self, load: Callable[[], Settings]) -> list[str]:
         """Work by other settings from now on; what runs ends by the old ones.
+
+        Args:
+            load: reads them. A move, which writes them, does not come in between.
 
         Returns:
             The options that differ and count only from the next start on.
 
         Raises:
-            ConfigError: the TLS files cannot be used; nothing has changed.
+            ConfigError: they are wrong, or the TLS files cannot be used; nothing has changed.
         """
+        with self._mover.deciding():
+            return self._use(load())
+
+    def _use(self, settings: Settings) -> list[str]:
         former, client = self._settings, Upstream(settings.monitor).relay_client()
         self._settings = settings
         self._tools = self._face.tools = self._tools_for(settings)
         self._face.direct = settings.security.direct_listing
+        self._dispatcher.offer(self._face.methods())
         self._gate.allow = AllowList(settings.security.allow)
         if settings.monitor != former.monitor:
             self._upstream.monitor = settings.monitor

@@ -40,7 +40,7 @@ class Probation:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._seen = -1
+        self._seen: tuple[int, int] | None = None
         self._entries: dict[str, _Entry] = {}
         self._refresh()
 
@@ -51,7 +51,7 @@ class Probation:
 
     def forget(self, name: str) -> None:
         """Another version stands there now, one that has run before."""
-        self._refresh()
+        self._look()
         if name in self._entries:
             with self._changing():
                 self._entries.pop(name, None)
@@ -66,17 +66,19 @@ class Probation:
         Returns:
             The digest of the version, when that was the third of its first three runs; otherwise nothing.
         """
-        self._refresh()
+        self._look()
         if name not in self._entries:
             return ""
         with self._changing():
-            entry = self._entries.pop(name, None)
+            entry = self._entries.get(name)
             if entry is None:
                 return ""
-            if entry.failures + 1 >= STARTS:
-                return entry.digest
-            self._entries[name] = _Entry(entry.digest, entry.failures + 1)
-            return ""
+            if entry.failures + 1 < STARTS:
+                # In one step: whoever looks meanwhile without the lock must find an entry.
+                self._entries[name] = _Entry(entry.digest, entry.failures + 1)
+                return ""
+            del self._entries[name]
+            return entry.digest
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -94,15 +96,25 @@ class Probation:
                 if descriptor is not None:
                     os.close(descriptor)
 
+    def _look(self) -> None:
+        """Read the file when it is another one than before; costs one stat when it is not."""
+        if self._version() != self._seen:
+            with self._lock:
+                self._refresh()
+
     def _refresh(self) -> None:
-        """Read the file when it is another one than before."""
+        version = self._version()
+        if version != self._seen:
+            self._entries = self._load() if version else {}
+            self._seen = version
+
+    def _version(self) -> tuple[int, int] | None:
+        """What tells the file from the one before. Its time alone goes in steps of milliseconds."""
         try:
-            changed = os.stat(self._path).st_mtime_ns
+            found = os.stat(self._path)
         except OSError:
-            changed = -1
-        if changed != self._seen:
-            self._entries = self._load() if changed >= 0 else {}
-            self._seen = changed
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def _load(self) -> dict[str, _Entry]:
         try:
@@ -115,6 +127,6 @@ class Probation:
     def _save(self) -> None:
         try:
             write_whole(self._path, json.dumps({name: asdict(entry) for name, entry in self._entries.items()}))
-            self._seen = os.stat(self._path).st_mtime_ns
+            self._seen = self._version()
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error.strerror)

@@ -169,7 +169,7 @@ def put_away(old: Path, target: Path) -> None:
 def _carry_over(old: Path, target: Path) -> None:
     """Move to another file system. A crash may leave both; then what arrived is the same, or it is somebody else's."""
     if os.path.lexists(target):
-        if tree.content_of(old) != tree.content_of(target):
+        if tree.content_of(old, copied=True) != tree.content_of(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         return
     partial = target.with_name(f".{target.name}.partial")

@@ -123,7 +123,7 @@ class Updater:
         with self._workshop(name) as workshop:
             here = self._before(name)
             if here is None or here.digest != digest:
-                raise Refused("something else was installed meanwhile")
+                raise Refused("what stands there is not that version any more")
             return self._restore(workshop, "", failed=FAILED)
 
     def recover(self) -> list[Record]:
@@ -266,21 +266,24 @@ class Updater:
         inode = workshop.version.stat().st_ino
         record = Record(name, token, inode, backup, consumes, watch, outcome=outcome)
         workshop.write_record(record)
-        with self._occupancy.alone(workshop.target, self._sensors.at(name, workshop.target).timeout + MARGIN_SECONDS):
-            if tree.seal(workshop.version) != seal:
-                raise PackageRefused("something that its test run left behind changed the sensor's own files")
-            workshop.exchange()
+        patience = self._sensors.at(name, workshop.target).timeout + MARGIN_SECONDS
+        try:
+            with self._occupancy.alone(workshop.target, patience):
+                if tree.seal(workshop.version) != seal:
+                    raise PackageRefused("something that its test run left behind changed the sensor's own files")
+                workshop.exchange()
+        except (Refused, OSError):
+            # Nothing has happened; but a new version that is gone would look as if it had.
+            with contextlib.suppress(OSError):
+                workshop.clear()
+            raise
         self._finish(workshop, record)
         log.info("sensor %s: %s", name, outcome["message"])
         return outcome
 
     def _finish(self, workshop: Workshop, record: Record) -> None:
         """What follows a swap. It may be cut off anywhere, and is then done again."""
-        if not record.told:
-            try:
-                self._on_done(record)
-            except OSError as error:
-                log.warning("it cannot be noted that sensor %s is done: %s", record.name, error)
+        told = record.told or self._tell(record)
         if record.backup:
             try:
                 put_away(workshop.version, self._backups.path / record.backup)
@@ -288,7 +291,7 @@ class Updater:
                 # It stays where it is, with its record: the next update, or the next start, tries again.
                 log.error("the old version of sensor %s waits in %s: %s", record.name, workshop.path, error)  # noqa: TRY400
                 with contextlib.suppress(OSError):
-                    workshop.write_record(replace(record, told=True))
+                    workshop.write_record(replace(record, told=told))
                 return
         if record.consumes:
             with contextlib.suppress(OSError):
@@ -298,6 +301,14 @@ class Updater:
         except OSError as error:
             log.warning("old backups of sensor %s cannot be removed: %s", record.name, error)
         workshop.clear()
+
+    def _tell(self, record: Record) -> bool:
+        try:
+            self._on_done(record)
+        except OSError as error:
+            log.warning("it cannot be noted that sensor %s is done: %s", record.name, error)
+            return False
+        return True
 
 
 def _how(result: RunResult) -> str:

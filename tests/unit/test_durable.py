@@ -77,7 +77,7 @@ def test_the_content_is_on_disk_before_the_name_and_the_name_before_the_return(
     calls = Calls(monkeypatch)
     write_whole(tmp_path / "file", "x")
 
-    beside = str(tmp_path / ".file.new")
+    beside = str(tmp_path / f".file.{os.getpid()}.new")
     assert calls.made == [("fsync", beside), ("replace", beside), ("fsync", str(tmp_path))]
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monagent.agent import receipts as receipts_module
+from monagent.agent.housekeeping import REMEMBER_SECONDS
 from monagent.agent.journal import Journal
-from monagent.agent.receipts import KEPT, RECEIPTS_FILE, Receipts, row_of_token, token_of
+from monagent.agent.receipts import KEPT, KEPT_SECONDS, RECEIPTS_FILE, Receipts, row_of_token, token_of
+from monagent.agent.rows import to_json
 from monagent.agent.service import Agent
 from monagent.config import settings
 from monagent.models import Command, Job
 from tests.support.monitor import Monitor
-from tests.unit.agent.parts import ROOMY, rows, wait_until
+from tests.unit.agent.parts import ROOMY, Clock, rows, wait_until
 from tests.unit.sensors.packages import cut_off
 
 DONE = {"status": "ok", "message": "ä"}
@@ -99,17 +103,48 @@ def test_what_nobody_will_ask_for_is_not_kept(receipts: Receipts, tmp_path: Path
     assert os.listdir(tmp_path) == []
 
 
-def test_all_can_be_forgotten(receipts: Receipts, tmp_path: Path) -> None:
-    """Also when there is nothing."""
+def test_receipts_age(tmp_path: Path) -> None:
+    """After a day the row in a token may be another command's; the journal has the outcome long since."""
+    clock = Clock()
+    receipts = Receipts(tmp_path / RECEIPTS_FILE, clock)
+    receipts.keep("old", DONE)
+    clock.now += KEPT_SECONDS / 2
+    receipts.keep("new", DONE)
+    clock.now += KEPT_SECONDS / 2 - 1
+    assert set(receipts.load()) == {"old", "new"}
+    clock.now += 1
+
+    assert set(receipts.load()) == {"new"}
+    receipts.keep("newer", DONE)
+    assert set(json.loads((tmp_path / RECEIPTS_FILE).read_text())) == {"new", "newer"}
+
+
+def test_a_receipt_from_a_far_future_is_none(tmp_path: Path) -> None:
+    """The clock was wrong then: nobody knows how old it is. One that is set back a little does no harm."""
+    clock = Clock()
+    receipts = Receipts(tmp_path / RECEIPTS_FILE, clock)
     receipts.keep("a", DONE)
-    receipts.clear()
-    receipts.clear()
+    clock.now -= KEPT_SECONDS - 1
+    assert receipts.load() == {"a": DONE}
+    clock.now -= 1
 
     assert receipts.load() == {}
-    assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"5", b"\xff\xfe", b"\0" * 100, b'["a"]'])
+def test_a_receipt_is_forgotten_before_a_row_gets_its_number_again() -> None:
+    """Else it would stand for another command."""
+    assert KEPT_SECONDS < REMEMBER_SECONDS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b"null", b"5", b"\xff\xfe", b"\0" * 100, b'["a"]',
+        b'{"b": {"kept": NaN, "outcome": {}}}', b'{"b": {"kept": -Infinity, "outcome": {}}}',
+        b'{"b": {"kept": 1%s, "outcome": {}}}' % (b"0" * 400),
+    ],
+    ids=lambda content: content[:40],
+)  # fmt: skip
 def test_a_damaged_file_is_no_receipt_and_no_obstacle(receipts: Receipts, tmp_path: Path, content: bytes) -> None:
     """The next one replaces it."""
     (tmp_path / RECEIPTS_FILE).write_bytes(content)
@@ -120,8 +155,11 @@ def test_a_damaged_file_is_no_receipt_and_no_obstacle(receipts: Receipts, tmp_pa
 
 
 def test_an_outcome_that_is_none_is_no_receipt(receipts: Receipts, tmp_path: Path) -> None:
-    """Else something that no server understands would be handed in."""
-    (tmp_path / RECEIPTS_FILE).write_text(json.dumps({"a": 5, "b": DONE, "c": None, "d": []}))
+    """Else something that no server understands would be handed in. It costs no other receipt."""
+    outcomes: dict[str, Any] = {"a": 5, "b": DONE, "c": None, "d": [], "e": "", "f": [["status", "ok"]]}
+    stored: dict[str, Any] = {token: {"kept": time.time(), "outcome": outcome} for token, outcome in outcomes.items()}
+    stored |= {"g": 5, "h": None, "i": [], "j": DONE, "k": {"kept": None, "outcome": DONE}, "l": {"outcome": DONE}}
+    (tmp_path / RECEIPTS_FILE).write_text(json.dumps(stored))
 
     assert receipts.load() == {"b": DONE}
 
@@ -130,7 +168,7 @@ def test_a_crash_while_one_is_kept_loses_no_other(receipts: Receipts, tmp_path: 
     """Killed at each step."""
     point, ended = 0, False
     while not ended:
-        receipts.clear()
+        (tmp_path / RECEIPTS_FILE).unlink(missing_ok=True)
         receipts.keep("a", DONE)
         ended = cut_off(point, lambda: receipts.keep("b", DONE))
 
@@ -202,8 +240,10 @@ def test_a_receipt_of_long_ago_stands_for_no_later_command(agent: Agent, tmp_pat
     agent.start()
     journal = tmp_path / "var" / "journal.db"
     wait_until(lambda: rows(journal, "select state from command") == [("closed",)], "the journal has its outcome")
+    assert rows(journal, "select outcome from command") == [(to_json(DONE),)]
     agent.stop(1)
     agent._endpoint._thread = None
+    Receipts(tmp_path / "var" / RECEIPTS_FILE, lambda: time.time() - KEPT_SECONDS).keep(token_of(old), DONE)
     for leftover in tmp_path.glob("var/journal.db*"):  # as housekeeping forgets it, days later
         leftover.unlink()
 

@@ -289,15 +289,64 @@ def test_a_version_that_cannot_start_three_times_is_taken_back(desk: Desk) -> No
     assert all(marshal.value(one) for one in readings)
 
 
-def test_a_version_whose_program_is_gone_is_taken_back(desk: Desk) -> None:
-    """127 counts as 126 does."""
-    desk.update(version(1))
+def test_a_version_whose_program_cannot_be_found_is_taken_back(tmp_path: Path) -> None:
+    """127 counts as 126 does: a version without the program that client.cfg asks for by now."""
+    desk = Desk(tmp_path)
+    desk.packages[NAME] = package(NAME, {**version(1), "probe": program(1)}, {"probe": 0o755})
+    desk.update()
     desk.update(version(2))
-    (desk.sensors / NAME / "check").unlink()
-    readings = [desk.read() for _ in range(4)]
+    reloaded = Desk(tmp_path, store=SensorStore(SensorDefaults(desk.sensors, executable="probe", timeout=10.0), {}))
+    readings = [reloaded.read() for _ in range(4)]
 
     assert [one["ret_code"] for one in readings] == [127, 127, 127, 0]
+    assert ["monagent:" in one["stderr"] for one in readings] == [False, False, True, False]
     assert readings[3]["data"] == "1"
+
+
+@pytest.mark.parametrize("damage", ["program gone", "another interpreter"])
+def test_a_version_that_was_changed_by_hand_is_left_to_whoever_did_that(desk: Desk, damage: str) -> None:
+    """What stands there is not what was installed. The reading says so, once."""
+    desk.update(version(1))
+    desk.update(version(2))
+    if damage == "program gone":
+        (desk.sensors / NAME / "check").unlink()
+    else:
+        (desk.sensors / NAME / "check").write_text("#!/no/such/interpreter\n")
+    before = snapshot(desk.sensors, desk.backups)
+    readings = [desk.read() for _ in range(6)]
+
+    assert ["could not be put back: what stands there is not that version" in one["stderr"] for one in readings] == [
+        False, False, True, False, False, False,
+    ]  # fmt: skip
+    assert {one["ret_code"] for one in readings} == {127 if damage == "program gone" else 126}
+    assert snapshot(desk.sensors, desk.backups) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "its_fault"),
+    [
+        (errno.ENOENT, True), (errno.EACCES, True), (errno.ENOEXEC, True), (errno.ENOTDIR, True), (errno.ELOOP, True),
+        (errno.EAGAIN, False), (errno.ENOMEM, False), (errno.E2BIG, False), (errno.EMFILE, False),
+        (errno.ENFILE, False), (errno.EPERM, False), (errno.ETXTBSY, False), (errno.EIO, False), (0, False),
+    ],
+    ids=lambda value: errno.errorcode.get(value, "none") if type(value) is int else "",
+)  # fmt: skip
+def test_only_what_is_wrong_with_its_files_is_the_versions_fault(desk: Desk, number: int, its_fault: bool) -> None:
+    """Everything else is the host's, or of the arguments."""
+    desk.update(version(1))
+    desk.update(version(2))
+    real = desk.tools.run
+
+    def run(one: Run) -> RunResult:
+        if one.argv[-1] == "options":
+            return real(one)
+        return RunResult(126, b"", os.strerror(number).encode(), "not-executable", 0.0, 0.0, number)
+
+    desk.tools = dataclasses.replace(desk.tools, run=run)
+    for _ in range(3):
+        desk.read()
+
+    assert desk.digest == digest(version(1 if its_fault else 2))
 
 
 def test_a_version_that_was_taken_back_is_not_restored_by_itself(desk: Desk) -> None:
@@ -548,4 +597,6 @@ def test_a_sensor_that_was_removed_by_hand_is_not_brought_back(desk: Desk) -> No
     readings = [desk.read() for _ in range(4)]
 
     assert {one["error"] for one in readings} == {"not-found"}
+    assert not any("monagent:" in one["stderr"] for one in readings)
+    assert watched_failures(desk) == 0
     assert os.listdir(desk.sensors) == []

@@ -62,12 +62,16 @@ def test_a_manifest_that_is_none_is_unknown(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not there, not a directory, or far too much."""
+    """Not there, not a directory, far too much or too deep, or with a name that no digest can be sure of."""
     (tmp_path / "file").touch()
     big = lay(tmp_path / "big", FILES)
-    monkeypatch.setattr(tree, "ENTRIES_LIMIT", 2)
+    deep = lay(tmp_path / "deep", {"/".join("d" * 65): None})
+    odd = lay(tmp_path / "odd", {"a\nb": "x"})
 
-    assert [installed(path) for path in (tmp_path / "no", tmp_path / "file", big)] == [UNKNOWN] * 3
+    assert [installed(path) for path in (tmp_path / "no", tmp_path / "file", deep, odd)] == [UNKNOWN] * 4
+    assert installed(big) != UNKNOWN
+    monkeypatch.setattr(tree, "ENTRIES_LIMIT", 2)
+    assert installed(big) == UNKNOWN
 
 
 def test_nothing_is_run(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ def ready(sensors: Path, name: str) -> Workshop:
 
 def record_of(workshop: Workshop) -> Record:
     """What the updater would write down."""
-    return Record(workshop.name, "token", workshop.version.stat().st_ino, "load_2026", "load_2025", True, {"a": [1]})
+    inode = workshop.version.stat().st_ino
+    return Record(workshop.name, "token", inode, "load_2026", "load_2025", watch=True, told=True, outcome={"a": [1]})
 
 
 # -- the workshop ---------------------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ def test_a_record_is_whole_or_not_there(workshop: Workshop) -> None:
     """Killed at each step of its writing."""
     written, point, ended = record_of(workshop), 0, False
     while not ended:
-        (workshop.path / "record").unlink(missing_ok=True)
+        (workshop.path / ".record").unlink(missing_ok=True)
         ended = cut_off(point, lambda: workshop.write_record(written))
 
         assert workshop.record() in (None, written)
@@ -134,7 +135,7 @@ def test_the_new_version_and_the_record_are_on_disk_before_the_record_counts(
     workshop.write_record(written)
 
     (synced,) = calls.at("syncfs", workshop.path)
-    (counts,) = calls.at("replace", workshop.path / "record.new")
+    (counts,) = calls.at("replace", workshop.path / ".record.new")
     (named,) = calls.at("fsync", workshop.path)
     assert synced < counts < named
 
@@ -142,7 +143,7 @@ def test_the_new_version_and_the_record_are_on_disk_before_the_record_counts(
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", "{}", '{"name": "load"}', '{"odd": 1}', "\0\0", "\udcff"])
 def test_a_record_that_is_none_is_none(workshop: Workshop, text: str) -> None:
     """Whatever it holds."""
-    (workshop.path / "record").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (workshop.path / ".record").write_bytes(text.encode("utf-8", "surrogateescape"))
 
     assert workshop.record() is None
 
@@ -234,15 +235,28 @@ def test_a_file_system_that_cannot_exchange_is_a_refusal(
     assert not workshop.is_done(record)
 
 
-def test_whether_it_is_done_is_told_by_the_directory_alone(workshop: Workshop, sensors: Path) -> None:
-    """A sensor that is gone, or was replaced by hand since, is not the one in the record."""
+def test_whether_it_is_done_is_told_by_the_workshop_alone(workshop: Workshop, sensors: Path) -> None:
+    """Whatever people do to the sensor meanwhile: the version before is in the workshop, or it is not."""
     record = record_of(workshop)
-    workshop.exchange()
-    (sensors / "load").rename(sensors / "elsewhere")
-
+    (sensors / "load").rename(sensors / "by-hand")
     assert not workshop.is_done(record)
     lay(sensors / "load", NEW)
     assert not workshop.is_done(record)
+    workshop.exchange()
+
+    (sensors / "load").rename(sensors / "elsewhere")
+    assert workshop.is_done(record)
+    lay(sensors / "load", NEW)
+    assert workshop.is_done(record)
+
+
+def test_it_is_done_when_the_old_version_has_been_put_away_already(workshop: Workshop, tmp_path: Path) -> None:
+    """What follows may have been cut off behind that."""
+    record = record_of(workshop)
+    workshop.exchange()
+    put_away(workshop.version, tmp_path / "sensors_backup" / "load_2026")
+
+    assert workshop.is_done(record)
 
 
 # -- the old version ------------------------------------------------------------------------------------------------
@@ -340,6 +354,17 @@ def test_what_is_no_file_is_put_away_too(tmp_path: Path, elsewhere: Path) -> Non
     put_away(old, elsewhere / "load_2026")
 
     assert numbered_without(elsewhere / "load_2026", "fifo") == "old"
+
+
+def test_what_is_no_file_is_put_away_by_the_second_try_as_well(tmp_path: Path, elsewhere: Path) -> None:
+    """A crash after the copy leaves both; a FIFO, which is not copied, does not make them two versions."""
+    old = lay(tmp_path / "old", OLD)
+    os.mkfifo(old / "lib" / "fifo")
+    for _ in range(2):
+        put_away(old, elsewhere / "load_2026")
+
+    assert numbered(elsewhere / "load_2026") == "old"
+    assert os.listdir(elsewhere) == ["load_2026"]
 
 
 def numbered_without(directory: Path, name: str) -> str:

@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,18 @@ from hypothesis import strategies as st
 from monagent.errors import PackageRefused, Refused
 from monagent.sensors import tree
 from monagent.sensors.archive import Member, read_members
-from tests.unit.sensors.packages import Files, digest, fill, lay, modes, open_descriptors, package, small_disk, snapshot
+from tests.unit.sensors.packages import (
+    Files,
+    cut_off,
+    digest,
+    fill,
+    lay,
+    modes,
+    open_descriptors,
+    package,
+    small_disk,
+    snapshot,
+)
 
 FILES: Files = {"check": "#!/bin/sh\n", "README": "Read me.\n", "lib": None, "lib/a/b.py": "x = 1\n", "lib-old": "x\n"}
 
@@ -281,12 +292,16 @@ def test_another_link_or_another_target_is_another_digest(tmp_path: Path) -> Non
 
 
 def test_a_name_with_a_line_feed_cannot_stand_for_two_files(tmp_path: Path) -> None:
-    """Else a test run could give the tree other files under the same digest and size."""
+    """Else a test run could give the tree other files under the same digest and size: it has no digest at all."""
     empty = hashlib.sha256(b"").hexdigest()
-    plain = lay(tmp_path / "plain", {"a": "A", "b": ""})
     forged = lay(tmp_path / "forged", {f"a\nf {empty} b": "A"})
+    below = lay(tmp_path / "below", {"a\nb/c": "A"})
+    with open(os.fsencode(lay(tmp_path / "bytes", {})) + b"/\xff\n", "wb"):
+        pass
 
-    assert tree.content_of(plain) != tree.content_of(forged)
+    for directory in (forged, below, tmp_path / "bytes"):
+        with pytest.raises(Refused, match="line feed"):
+            tree.content_of(directory)
 
 
 def test_a_blank_in_a_link_cannot_move_from_its_target_to_its_name(tmp_path: Path) -> None:
@@ -377,6 +392,16 @@ def test_reading_leaves_no_descriptor_open(tmp_path: Path, monkeypatch: pytest.M
     assert open_descriptors() == before
 
 
+def test_more_levels_than_any_sensor_has_are_refused(tmp_path: Path) -> None:
+    """64 pass."""
+    lay(tmp_path / "load", {"/".join("d" * 64): None})
+    assert tree.content_of(tmp_path / "load").size == 0
+    (tmp_path / "load" / "/".join("d" * 64) / "e").mkdir()
+
+    with pytest.raises(Refused, match="deeper than any sensor"):
+        tree.content_of(tmp_path / "load")
+
+
 def test_a_directory_a_thousand_levels_deep_is_an_answer(tmp_path: Path) -> None:
     """A digest or an error that callers know, never one of the interpreter's own limits."""
     subprocess.run(["mkdir", "-p", tmp_path / "load" / "/".join("d" * 1100)], check=True)
@@ -385,6 +410,113 @@ def test_a_directory_a_thousand_levels_deep_is_an_answer(tmp_path: Path) -> None
             assert tree.content_of(tmp_path / "load").digest.startswith("sha256:")
     finally:
         subprocess.run(["rm", "-rf", tmp_path / "load"], check=True)
+
+
+# -- the seal -------------------------------------------------------------------------------------------------------
+
+
+def _manifest(load: Path) -> None:
+    (load / "MANIFEST").write_text("version: 2\n")
+
+
+def _no_manifest(load: Path) -> None:
+    (load / "MANIFEST").unlink()
+
+
+def _linked_manifest(load: Path) -> None:
+    _no_manifest(load)
+    (load / "MANIFEST").symlink_to("README")
+
+
+def _manifest_with_more_in_it(load: Path) -> None:
+    _no_manifest(load)
+    lay(load / "MANIFEST", {"x": "x"})
+
+
+def _mode(load: Path) -> None:
+    (load / "README").chmod(0o600)
+
+
+def _set_uid(load: Path) -> None:
+    (load / "check").chmod(0o4755)
+
+
+def _mode_of_a_directory(load: Path) -> None:
+    (load / "lib" / "a").chmod(0o777)
+
+
+def _mode_of_the_whole(load: Path) -> None:
+    load.chmod(0o700)
+
+
+def _owner(load: Path) -> None:
+    os.chown(load / "README", 12345, -1)
+
+
+def _group(load: Path) -> None:
+    os.chown(load / "lib", -1, 12345)
+
+
+def _owner_of_the_whole(load: Path) -> None:
+    os.chown(load, 12345, -1)
+
+
+SEALED = [
+    *CHANGES, _manifest, _no_manifest, _linked_manifest, _manifest_with_more_in_it, _mode, _set_uid,
+    _mode_of_a_directory, _mode_of_the_whole,
+    *([_owner, _group, _owner_of_the_whole] if os.geteuid() == 0 else []),
+]  # fmt: skip
+
+
+def test_a_seal_breaks_with_every_change(tmp_path: Path) -> None:
+    """Also of what the digest leaves out: the manifest, owners, modes. No two changes lead to the same."""
+    files: Files = {**FILES, "MANIFEST": "version: 1\n"}
+    seals = {tree.seal(lay(tmp_path / "load", files))}
+    for change in SEALED:
+        change(lay(tmp_path / change.__name__, files))
+        seals.add(tree.seal(tmp_path / change.__name__))
+
+    assert len(seals) == len(SEALED) + 1
+
+
+def test_a_seal_holds_as_long_as_nothing_changes(tmp_path: Path) -> None:
+    """Whatever is read, whenever, and by whatever name."""
+    load = lay(tmp_path / "load", {**FILES, "MANIFEST": "version: 1\n"})
+    before = tree.seal(load)
+    os.utime(load / "check", (1, 1))
+    (load / "README").read_text()
+    (tmp_path / "link").symlink_to("load")
+
+    assert tree.seal(load) == tree.seal(str(load)) == tree.seal(tmp_path / "link") == before
+
+
+@pytest.mark.parametrize("manifest", ["link", "dangling", "directory", "fifo"])
+def test_a_manifest_that_is_no_file_can_be_sealed(tmp_path: Path, manifest: str) -> None:
+    """People can make such things by hand. What is in it counts."""
+    load = lay(tmp_path / "load", FILES)
+    before = tree.seal(load)
+    if manifest == "directory":
+        lay(load / "MANIFEST", {"a": "x"})
+    elif manifest == "fifo":
+        os.mkfifo(load / "MANIFEST")
+    else:
+        (load / "MANIFEST").symlink_to("README" if manifest == "link" else "nowhere")
+    sealed = tree.seal(load)
+
+    assert sealed != before
+    if manifest == "directory":
+        (load / "MANIFEST" / "a").write_text("y")
+        assert tree.seal(load) != sealed
+
+
+def test_what_has_no_digest_has_no_seal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the same reasons."""
+    with pytest.raises(FileNotFoundError):
+        tree.seal(tmp_path / "nothing")
+    load = lay(tmp_path / "load", {"a": "", "b": "", "c": ""})
+    monkeypatch.setattr(tree, "ENTRIES_LIMIT", 2)
+    with pytest.raises(Refused, match="more than any sensor"):
+        tree.seal(load)
 
 
 # -- copying and removing -------------------------------------------------------------------------------------------
@@ -401,6 +533,63 @@ def test_a_copy_is_the_same_with_its_links_as_links(tmp_path: Path) -> None:
     assert tree.content_of(tmp_path / "copy") == tree.content_of(load)
     assert modes(tmp_path / "copy") == modes(load)
     assert os.readlink(tmp_path / "copy" / "link") == "../outside"
+
+
+def test_a_copy_has_neither_pipes_nor_sockets(tmp_path: Path) -> None:
+    """Nobody is at their other end; everything else is there, and can be told to be the same."""
+    load = lay(tmp_path / "load", FILES)
+    plain = tree.content_of(load)
+    _fifo(load / "lib")
+    _socket(load)
+    tree.copy(load, tmp_path / "copy")
+
+    assert tree.content_of(tmp_path / "copy") == plain != tree.content_of(load)
+    assert tree.content_of(load, copied=True) == plain
+
+
+def test_a_copy_that_fails_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """However many files could not be copied: it goes into an outcome."""
+    load = lay(tmp_path / "load", {f"{number}": "x" for number in range(500)})
+    with small_disk(tmp_path / "disk", "16k") as disk:
+        fill(disk).unlink()
+        with pytest.raises(OSError, match=r"load cannot be copied: .*No space left") as caught:
+            tree.copy(load, disk / "copy")
+
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_copy_has_the_owners_and_the_modes_of_what_was_copied(tmp_path: Path) -> None:
+    """Of files, directories and links, set-uid bits and all; what a link leads to keeps its own."""
+    (tmp_path / "outside").touch()
+    load = lay(tmp_path / "load", FILES)
+    (load / "link").symlink_to("../outside")
+    for number, path in enumerate([load, *sorted(load.rglob("*"))]):
+        os.chown(path, 12000 + number, 13000 + number, follow_symlinks=False)
+    (load / "check").chmod(0o6755)
+    (load / "lib").chmod(0o2750)
+    tree.copy(load, tmp_path / "copy")
+
+    assert list(snapshot(tmp_path / "copy").values()) == list(snapshot(load).values())
+    assert (tmp_path / "outside").stat().st_uid == 0
+    assert tree.seal(tmp_path / "copy") == tree.seal(load)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_copy_by_somebody_else_is_theirs(tmp_path: Path) -> None:
+    """Only root can give files away; an agent that is not root goes on."""
+    with tempfile.TemporaryDirectory() as work:
+        load = lay(Path(work) / "load", FILES)
+        os.chown(work, 12345, 12345)
+
+        def work_as_somebody() -> None:
+            os.setgid(12345)
+            os.setuid(12345)
+            tree.copy(load, load.with_name("copy"))
+
+        assert cut_off(10**9, work_as_somebody)
+        assert tree.content_of(load.with_name("copy")) == tree.content_of(load)
+        assert {uid for _, uid, _, _ in snapshot(load.with_name("copy")).values()} == {12345}
 
 
 def test_a_copy_never_goes_into_what_is_there(tmp_path: Path) -> None:
@@ -435,3 +624,14 @@ def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
         tree.remove(tmp_path / name)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", [tree.remove, lambda load: tree.copy(load, load.with_name("copy"))])
+def test_a_directory_a_thousand_levels_deep_is_no_bug(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """Removing and copying end with an error that callers know, if they do not work: an agent has to start."""
+    subprocess.run(["mkdir", "-p", tmp_path / "load" / "/".join("d" * 1100)], check=True)
+    try:
+        with contextlib.suppress(OSError):
+            change(tmp_path / "load")
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "load", tmp_path / "copy"], check=True)

@@ -33,6 +33,7 @@ from monagent.sensors.filesystem import lock_directory
 from monagent.sensors.probation import Probation
 from monagent.sensors.runner import Runner
 from monagent.sensors.store import SensorOverride
+from monagent.sensors.swap import Record
 from tests.unit.sensors.packages import (
     NAME,
     Calls,
@@ -287,7 +288,7 @@ def test_what_is_refused_has_changed_nothing(tmp_path: Path, what: str, installe
         pytest.param('rm -rf "${0%/*}"', id="removes itself"),
         pytest.param('mv "${0%/*}" "${0%/*}.moved"', id="moves itself"),
         pytest.param('rm -rf "${0%/*/*}"', id="removes its surroundings"),
-        pytest.param('touch "${0%/*/*}/record" "${0%/*/*}/other"', id="writes beside itself"),
+        pytest.param('touch "${0%/*/*}/.record" "${0%/*/*}/other"', id="writes beside itself"),
     ],
 )
 def test_a_test_that_damages_what_is_around_it_installs_nothing(host: Host, when_asked: str) -> None:
@@ -359,7 +360,11 @@ def test_a_sensor_whose_program_stands_elsewhere_gets_no_package(tmp_path: Path)
     host = Host(tmp_path, overrides={NAME: SensorOverride(command=("/bin/echo", "5"))})
     before = snapshot(tmp_path)
 
-    for change in (lambda: host.install(1), lambda: host.updater.restore(NAME), lambda: host.updater.take_back(NAME)):
+    for change in (
+        lambda: host.install(1),
+        lambda: host.updater.restore(NAME),
+        lambda: host.updater.take_back(NAME, digest(version(1))),
+    ):
         with pytest.raises(Refused, match=r"client\.cfg names"):
             change()
     assert snapshot(tmp_path) == before
@@ -588,7 +593,7 @@ def test_an_old_version_for_which_there_is_no_room_waits_for_it(
         assert host.numbered() == "2"
 
         before = snapshot(host.path)
-        with pytest.raises(Refused, match="still waits"):
+        with pytest.raises(Refused, match="cannot be tidied up"):
             host.install(3)
         host.updater.recover()
         assert snapshot(host.path) == before
@@ -604,14 +609,44 @@ def test_a_version_that_proved_itself_stays_proven_while_the_old_one_waits(tmp_p
     """Trying again to put the old one away is no new installation."""
     with small_disk(tmp_path / "disk", "64k") as disk:
         probation = Probation(tmp_path / "new-sensors.json")
-        host = Host(tmp_path / "host", backups=disk, on_done=lambda record: probation.watch(record.name))
+
+        def watch(record: Record) -> None:
+            probation.watch(record.name, record.outcome["digest"])
+
+        host = Host(tmp_path / "host", backups=disk, on_done=watch)
         host.install(1)
         fill(disk)
         host.install(2)
         probation.started(NAME)
         host.updater.recover()
 
-        assert [probation.could_not_start(NAME) for _ in range(3)] == [False] * 3
+        assert [probation.could_not_start(NAME) for _ in range(3)] == [""] * 3
+
+
+def test_what_was_told_is_not_told_again_while_the_old_version_waits(tmp_path: Path) -> None:
+    """But what could not be told is, as soon as it can be."""
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        told: list[str] = []
+        trouble = True
+
+        def on_done(record: Record) -> None:
+            if trouble:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            told.append(record.token)
+
+        host = Host(tmp_path / "host", backups=disk, on_done=on_done)
+        host.install(1)
+        ballast = fill(disk)
+        host.updater.install(NAME, package(NAME, version(2)), "token")
+        host.updater.recover()
+        assert told == []
+        trouble = False
+        for _ in range(3):
+            assert [record.token for record in host.updater.recover()] == ["token"]
+        ballast.unlink()
+        host.updater.recover()
+
+    assert told == ["token"]
 
 
 def test_other_sensors_can_be_updated_while_one_waits(tmp_path: Path) -> None:
@@ -624,6 +659,42 @@ def test_other_sensors_can_be_updated_while_one_waits(tmp_path: Path) -> None:
         host.updater.install("disk", package("disk", version(7)))
 
         assert host.prints("disk") == "7"
+
+
+def test_a_backup_of_somebody_else_is_not_taken_for_the_old_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two agents may share the directory of backups: what is there stays, and the old version waits."""
+    host = Host(tmp_path, clock=lambda: 1_700_000_000.0)
+    host.install(1)
+    real = swap.put_away
+
+    def overtaken(old: Path, target: Path) -> None:
+        if not target.exists():
+            lay(target, version("other"))
+        real(old, target)
+
+    monkeypatch.setattr(updater, "put_away", overtaken)
+    with caplog.at_level(logging.ERROR):
+        assert host.install(2)["status"] == "ok"
+
+    assert "the old version of sensor load waits" in caplog.text
+    assert (host.numbered(), host.kept()) == ("2", ["other"])
+    assert numbered(host.sensors / ".update-load" / NAME) == "1"
+    shutil.rmtree(host.backups)
+    monkeypatch.setattr(updater, "put_away", real)
+    host.updater.recover()
+    assert (host.numbered(), host.kept(), host.hidden()) == ("2", ["1"], [])
+
+
+def test_the_directory_of_backups_is_made_with_those_above_it(tmp_path: Path) -> None:
+    """By the first version that is replaced, and not before."""
+    host = Host(tmp_path, backups=tmp_path / "a" / "b")
+    host.install(1)
+    assert not (tmp_path / "a").exists()
+    host.install(2)
+
+    assert host.kept() == ["1"]
 
 
 # -- links ----------------------------------------------------------------------------------------------------------
@@ -660,7 +731,7 @@ def test_the_directory_of_sensors_may_be_a_link(tmp_path: Path) -> None:
 
 def test_a_link_planted_as_the_workshop_leads_nowhere(host: Host) -> None:
     """What it leads to is neither written nor cleared."""
-    outside = lay(host.path / "outside", {"record": "{}", "precious": "x"})
+    outside = lay(host.path / "outside", {".record": "{}", "precious": "x"})
     (host.sensors / ".update-load").symlink_to(outside)
     before = snapshot(outside)
     host.install(1)
@@ -789,6 +860,30 @@ def test_what_changes_after_its_test_is_not_installed(host: Host) -> None:
         assert host.store.installed(NAME).digest == came[0]["digest"]
 
 
+@pytest.mark.parametrize("change", ["install", "restore"])
+def test_what_is_removed_after_its_test_was_never_installed(host: Host, change: str) -> None:
+    """It is not taken for a version that is in place already; nobody is told that it is, and a backup stays one."""
+    daemon = f"""setsid sh -c 'sleep 0.6; rm -rf "$1"; touch {host.path}/removed' x "${{0%/*}}" >/dev/null 2>&1 & sleep 0.2"""
+    slow = {"check": SLOW.format(go=host.path / "go", number=1), "lib/number": "1\n"}
+    lay(host.sensors / NAME, slow)
+    lay(host.backups / "load_2026-01-01T00:00:00", version(2, daemon))
+    run, output = in_thread(host.prints)
+    wait_for(host.path / "go.began")
+    before = snapshot(host.sensors, host.backups)
+    update, came = in_thread(
+        (lambda: host.updater.restore(NAME)) if change == "restore" else (lambda: host.install(2, daemon))
+    )
+    wait_for(host.path / "removed")
+    (host.path / "go").touch()
+    for thread in (run, update):
+        thread.join(30)
+
+    assert output == ["1 1 1"]
+    assert isinstance(came[0], Refused | OSError)
+    assert (host.updater.recover(), host.done) == ([], [])
+    assert snapshot(host.sensors, host.backups) == before
+
+
 # -- restoring ------------------------------------------------------------------------------------------------------
 
 
@@ -871,6 +966,23 @@ def test_an_older_version_may_be_restored_although_there_is_a_key(tmp_path: Path
     assert host.prints() == "1"
 
 
+@pytest.mark.parametrize("odd", ["link", "directory", "text"])
+def test_a_version_with_an_odd_manifest_can_be_restored(host: Host, odd: str) -> None:
+    """As people made it; it ran before."""
+    place = lay(host.sensors / NAME, version(1))
+    if odd == "link":
+        (place / "MANIFEST").symlink_to("README")
+    elif odd == "directory":
+        lay(place / "MANIFEST", {"x": "x"})
+    else:
+        (place / "MANIFEST").write_text("odd")
+    before = snapshot(place)
+    host.install(2)
+    host.updater.restore(NAME)
+
+    assert snapshot(place) == before
+
+
 @pytest.mark.parametrize("with_key", [False, True])
 def test_a_damaged_manifest_does_not_stop_a_restore(tmp_path: Path, with_key: bool) -> None:
     """Which is the way out of it."""
@@ -926,7 +1038,7 @@ def test_a_version_that_is_taken_back_is_kept_as_failed(host: Host) -> None:
     """It is never restored by itself, however often somebody asks."""
     for number in (1, 2, 3):
         host.install(number)
-    outcome = host.updater.take_back(NAME)
+    outcome = host.updater.take_back(NAME, digest(version(3)))
     (failed,) = host.backups.glob("*.failed")
 
     assert outcome["message"].endswith(f"is put back in place of {digest(version(3))[:19]}")
@@ -943,7 +1055,29 @@ def test_what_is_new_cannot_be_taken_back(host: Host) -> None:
     before = snapshot(host.path)
 
     with pytest.raises(Refused, match="no backup"):
-        host.updater.take_back(NAME)
+        host.updater.take_back(NAME, digest(version(1)))
+    assert snapshot(host.path) == before
+
+
+@pytest.mark.parametrize("meanwhile", ["newer", "edited", "restored", "removed", "cannot be told"])
+def test_only_the_version_that_failed_is_taken_back(host: Host, meanwhile: str) -> None:
+    """Whatever else stands there by now was put there by somebody who knows better."""
+    host.install(1)
+    failed = host.install(2)["digest"]
+    if meanwhile == "newer":
+        host.install(3)
+    elif meanwhile == "edited":
+        (host.sensors / NAME / "README").write_text("edited")
+    elif meanwhile == "restored":
+        host.updater.restore(NAME)
+    elif meanwhile == "removed":
+        shutil.rmtree(host.sensors / NAME)
+    else:
+        (host.sensors / NAME / "a\nb").touch()
+    before = snapshot(host.path)
+
+    with pytest.raises(Refused, match="not that version any more"):
+        host.updater.take_back(NAME, failed)
     assert snapshot(host.path) == before
 
 
@@ -952,7 +1086,7 @@ def test_only_an_installation_is_watched(host: Host) -> None:
     host.install(1)
     host.install(2)
     host.updater.restore(NAME)
-    host.updater.take_back(NAME)
+    host.updater.take_back(NAME, digest(version(1)))
 
     assert [record.watch for record in host.done] == [True, True, False, False]
 
@@ -976,7 +1110,7 @@ def test_going_back_works_with_any_number_of_backups(tmp_path: Path, keep: int) 
     host = Host(tmp_path, keep=keep)
     host.install(1)
     host.install(2)
-    host.updater.take_back(NAME)
+    host.updater.take_back(NAME, digest(version(2)))
     assert host.numbered() == "1"
     host.install(3)
     outcome = host.updater.restore(NAME)
@@ -1374,11 +1508,15 @@ def test_a_restore_that_is_cut_off_anywhere_is_done_or_undone(tmp_path: Path) ->
 
 def test_taking_back_may_be_cut_off_anywhere(tmp_path: Path) -> None:
     """The failed version ends among the backups with its mark, or stands there still."""
-    crashes = Crashes(tmp_path, versions("old", "bad"), lambda host: host.updater.take_back(NAME))
+
+    def take_back(host: Host) -> None:
+        host.updater.take_back(NAME, digest(version("bad")))
+
+    crashes = Crashes(tmp_path, versions("old", "bad"), take_back)
     point, ended = 0, False
     while not ended:
         host, _ = crashes.host(point)
-        ended = cut_off(point, lambda host=host: host.updater.take_back(NAME))  # type: ignore[misc]
+        ended = cut_off(point, lambda host=host: take_back(host))  # type: ignore[misc]
         host.updater.recover()
         assert state(host) in (("bad", ["old"]), ("old", ["bad"]))
         failed = [name.endswith(".failed") for name in os.listdir(host.backups)]
@@ -1467,7 +1605,7 @@ def test_leftovers_of_several_sensors_are_all_put_in_order(tmp_path: Path) -> No
     assert not cut_off(NEVER, lambda: dying.install(2))
     lay(host.sensors / ".update-disk" / "disk", version(3))
     (host.sensors / ".update-empty").mkdir()
-    lay(host.sensors / ".update-odd", {"record": "garbage", "odd/x": "y"})
+    lay(host.sensors / ".update-odd", {".record": "garbage", "odd/x": "y"})
 
     assert [record.name for record in host.updater.recover()] == [NAME]
     assert os.listdir(host.sensors) == [NAME]
@@ -1507,8 +1645,26 @@ def test_a_leftover_that_cannot_be_cleared_stops_no_other_sensor(tmp_path: Path)
     with small_disk(host.sensors / ".update-zombie" / "mounted", "64k"):
         assert [record.token for record in host.updater.recover()] == ["token"]
         host.install(3)
+        with pytest.raises(Refused, match="cannot be tidied up"):
+            host.updater.install("zombie", package("zombie", version(1)))
 
     assert state(host) == ("3", ["1", "2"])
+    host.updater.install("zombie", package("zombie", version(1)))
+    assert (host.prints("zombie"), host.hidden()) == ("1", [])
+
+
+def test_rubbish_that_is_too_deep_stops_no_start(tmp_path: Path) -> None:
+    """A test run may have made it; nor does it stop the updates of other sensors."""
+    host = Host(tmp_path)
+    deep = host.sensors / ".update-zombie" / "/".join("d" * 1100)
+    subprocess.run(["mkdir", "-p", deep], check=True)
+    try:
+        assert host.updater.recover() == []
+        host.install(1)
+    finally:
+        subprocess.run(["rm", "-rf", host.sensors / ".update-zombie"], check=True)
+
+    assert host.numbered() == "1"
 
 
 def test_where_there_are_no_sensors_there_is_nothing_to_recover(host: Host) -> None:
@@ -1531,10 +1687,10 @@ def test_everything_is_on_disk_before_the_swap_and_the_swap_before_the_backup(
         calls.made.index(("fchmod", str(workshop / NAME))), calls.at("write", workshop / NAME / "check")[-1]
     )
     (synced,) = calls.at("syncfs", workshop)
-    (recorded,) = calls.at("replace", workshop / "record.new")
+    (recorded,) = calls.at("replace", workshop / ".record.new")
     (swapped,) = calls.at("exchange", host.sensors / NAME)
     (kept,) = [index for index, (kind, _) in enumerate(calls.made) if kind == "move"]
-    (forgotten,) = calls.at("unlink", workshop / "record")
+    (forgotten,) = calls.at("unlink", workshop / ".record")
     order = [
         last_written,
         synced,
