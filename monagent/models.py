@@ -102,7 +102,8 @@ class RunResult:
 
     `code` is the exit status; negative = killed by that signal; 126 = could not be executed; 127 = not there.
     `error` is empty or one of `timeout`, `signal`, `output-too-long`, `not-executable`, `not-found`.
-    `started` is in seconds since the epoch, `duration` in seconds; `printed` counts the bytes of its output, kept or not.
+    `started` is in seconds since the epoch, `duration` in seconds. `errno` tells why it could not be started, `printed`
+    counts the bytes of its output, kept or not.
     """
 
     code: int
@@ -111,6 +112,7 @@ class RunResult:
     error: str
     started: float
     duration: float
+    errno: int = 0
     printed: int = 0
 
 

@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +34,7 @@ from monagent.protocol import GET_NEW_MONITOR_URL, HEALTHCHECK, OK
 log = logging.getLogger(__name__)
 
 MOVE_FILE = "move.json"
+LONGEST_URL = 300
 
 
 class Caller(Protocol):
@@ -178,7 +180,7 @@ class Mover:
         try:
             new = caller.call(GET_NEW_MONITOR_URL, self._around.host_name())
         except Unavailable as error:
-            raise Refused(f"the current server could not be asked where to go: {error}") from error
+            raise Refused(f"the current server could not be asked where to go: {_printable(str(error))}") from error
         except Fault as fault:
             raise Refused(f"the current server names no other: fault {fault.code}: {fault.message[:200]!r}") from fault
         finally:
@@ -195,7 +197,7 @@ class Mover:
             finally:
                 caller.close()
         except MonagentError as error:
-            raise Refused(f"{new} was not moved to: its healthcheck failed: {str(error)[:200]}") from error
+            raise Refused(f"{new} was not moved to: its healthcheck failed: {_printable(str(error))}") from error
         if answer != OK:
             raise Refused(f"{new} was not moved to: its healthcheck answered {str(answer)[:50]!r} instead of OK")
 
@@ -226,6 +228,10 @@ class Mover:
                 if self._record is record:
                     log.warning("%s has taken a result: it is the server from now on", url)
                     self._forget()
+
+    def deciding(self) -> AbstractContextManager[object]:
+        """For `with`: nothing about the server changes meanwhile. It never takes long."""
+        return self._deciding
 
     def edited(self, url: str) -> None:
         """The configuration was loaded again and names this server: a person's choice ends a probation."""
@@ -337,11 +343,19 @@ def check_url(current: str, new: str) -> None:
         Refused: it may not.
     """
     try:
-        values.url(new, Path())
+        values.url(new[:LONGEST_URL], Path())
+        fits = len(new) <= LONGEST_URL
     except ValueError:
-        raise Refused(f"the current server named {new[:200]!r}, which is not an http or https URL to go to") from None
+        fits = False
+    if not fits:
+        raise Refused(f"the current server named {new[:200]!r}, which is not an http or https URL to go to")
     if urlsplit(current).scheme == "https" and urlsplit(new).scheme != "https":
         raise Refused(f"the current server named {new[:200]!r}: an agent that uses https never goes on without it")
+
+
+def _printable(text: str) -> str:
+    """What another program said, fit for a line that people read."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
 
 
 def _outcome(message: str, url: str, previous: str) -> Outcome:

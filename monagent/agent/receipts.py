@@ -7,6 +7,9 @@ between would do it twice; the receipt, written with the mark, tells the next st
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from monagent.durable import write_whole
 from monagent.models import Job, Outcome, Ticket
 
 RECEIPTS_FILE = "receipts.json"
+KEPT_SECONDS = 86400.0
 KEPT = 4
 """At least as many as there are workers for long commands: only their last ones can be missing in the journal."""
 
@@ -31,26 +35,37 @@ def row_of_token(token: str) -> tuple[int, Ticket | None]:
 
 
 class Receipts:
-    """A small file. Not for use by several threads at once, but for `keep()`."""
+    """A small file. Updates take turns among processes, so that nobody else writes it at the same time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._clock = clock
+        self._lock = threading.Lock()
 
     def load(self) -> dict[str, Outcome]:
         """The outcomes by token; none when the file is not there or not ours."""
-        try:
-            stored: Any = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return stored if isinstance(stored, dict) else {}
+        return {token: outcome for token, (_, outcome) in self._load().items()}
 
     def keep(self, token: str, outcome: Outcome) -> None:
         """Write one down; it is on disk when this returns."""
         if not token:
             return
-        stored = self.load() | {token: outcome}
-        write_whole(self._path, json.dumps(dict(list(stored.items())[-KEPT:])))
+        with self._lock:
+            stored = self._load()
+            stored.pop(token, None)
+            stored[token] = (self._clock(), outcome)
+            last = list(stored.items())[-KEPT:]
+            write_whole(self._path, json.dumps({key: {"kept": when, "outcome": kept} for key, (when, kept) in last}))
 
-    def clear(self) -> None:
-        """Forget all: the journal has them."""
-        self._path.unlink(missing_ok=True)
+    def _load(self) -> dict[str, tuple[float, Outcome]]:
+        try:
+            stored: Any = json.loads(self._path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        found: dict[str, tuple[float, Outcome]] = {}
+        for token, one in stored.items() if isinstance(stored, dict) else ():
+            match one:
+                # The journal gives the number of a row away again, but not within a day of its delivery.
+                case {"kept": float(kept), "outcome": dict(outcome)} if abs(self._clock() - kept) < KEPT_SECONDS:
+                    found[token] = (kept, outcome)
+        return found

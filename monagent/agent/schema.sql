@@ -3,7 +3,7 @@
 --   closed: done with, but nothing was handed in (a command result for a server of the original dialect)
 -- remembered: 1 while the ticket must be recognised; a plain server may use a delivered ticket again.
 create table if not exists command (
-    id          integer primary key,
+    id          integer primary key autoincrement, -- never given away again: records beside the journal name it
     ticket      text,                 -- null: a form of the original system without one
     ticket_is_int integer not null,
     remembered  integer not null,

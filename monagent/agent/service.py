@@ -106,12 +106,12 @@ class Agent:
             direct=settings.security.direct_listing,
         )
         self._audit = Audit()
-        dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES, audit=self._audit)
+        self._dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES, audit=self._audit)
         self._gate = Gate(AllowList(settings.security.allow), REQUEST_LIMITS.size)
         self._endpoint = Endpoint(
             settings.agent.host,
             settings.agent.port,
-            application(dispatcher.answer),
+            application(self._dispatcher.answer),
             self._gate,
             tls=_server_tls(settings),
         )
@@ -160,11 +160,12 @@ class Agent:
 
     def _done_before(self) -> dict[str, Outcome]:
         """Finish what a crash cut off; the outcomes, by token, of what was done and may not be in the journal."""
-        done = self._receipts.load()
+        recovered: list[Record] = []
         try:
-            done |= {record.token: record.outcome for record in self._tools.updater.recover()}
+            recovered = self._tools.updater.recover()
         except (Refused, OSError) as error:
             log.error("a sensor's update that was cut off cannot be finished now: %s", error)  # noqa: TRY400
+        done = self._receipts.load() | {record.token: record.outcome for record in recovered}
         moved = self._mover.recover()
         return done | ({moved.token: moved.outcome} if moved else {})
 
@@ -219,19 +220,27 @@ class Agent:
 
     # -- changes while it runs ----------------------------------------------------------------------------------
 
-    def reload(self, settings: Settings) -> list[str]:
+    def reload(self, load: Callable[[], Settings]) -> list[str]:
         """Work by other settings from now on; what runs ends by the old ones.
+
+        Args:
+            load: reads them. A move, which writes them, does not come in between.
 
         Returns:
             The options that differ and count only from the next start on.
 
         Raises:
-            ConfigError: the TLS files cannot be used; nothing has changed.
+            ConfigError: they are wrong, or the TLS files cannot be used; nothing has changed.
         """
+        with self._mover.deciding():
+            return self._use(load())
+
+    def _use(self, settings: Settings) -> list[str]:
         former, client, tls = self._settings, Upstream(settings.monitor).relay_client(), _server_tls(settings)
         self._settings = settings
         self._tools = self._face.tools = self._tools_for(settings)
         self._face.direct = settings.security.direct_listing
+        self._dispatcher.offer(self._face.methods())
         self._gate.allow = AllowList(settings.security.allow)
         self._endpoint.tls = tls
         for user in sorted(self._tools.sensors.users()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monagent.config.settings import MonitorSection
-from monagent.errors import Fault, Refused, Unavailable
+from monagent.errors import ConfigError, Fault, Refused, Unavailable
 from monagent.protocol import GET_SENSOR_CODE, PACKAGE_LIMIT
 from monagent.rpc.client import Client
 from monagent.rpc.tls import client_context
@@ -31,8 +31,12 @@ class Upstream:
         return self._client(self.url, ANSWER_LIMITS)
 
     def connect(self, url: str) -> Client:
-        """A connection to this or another server, for short answers."""
-        return self._client(url, SMALL_LIMITS)
+        """A connection to this or another server, for short answers.
+
+        Raises:
+            Refused: the TLS files cannot be used.
+        """
+        return self._connect(url, SMALL_LIMITS)
 
     def fetch_package(self, sensor: str) -> bytes:
         """The package of a sensor.
@@ -40,7 +44,7 @@ class Upstream:
         Raises:
             Refused: the server does not give one.
         """
-        client = self._client(self.url, PACKAGE_LIMITS)
+        client = self._connect(self.url, PACKAGE_LIMITS)
         try:
             package = client.call(GET_SENSOR_CODE, sensor)
         except Unavailable as error:
@@ -52,6 +56,12 @@ class Upstream:
         if not isinstance(package, bytes):
             raise Refused("the server gave something that is no package (base64 was expected)")
         return package
+
+    def _connect(self, url: str, limits: Limits) -> Client:
+        try:
+            return self._client(url, limits)
+        except ConfigError as error:
+            raise Refused(error.problems[0].message) from error
 
     def _client(self, url: str, limits: Limits) -> Client:
         monitor = self.monitor

@@ -70,7 +70,10 @@ def sensor_updater(
     """What changes those sensors; new versions are watched from the moment they are in place."""
 
     def done(record: Record) -> None:
-        (probation.watch if record.watch else probation.forget)(record.name)
+        if record.watch:
+            probation.watch(record.name, record.outcome["digest"])
+        else:
+            probation.forget(record.name)
         on_done(record)
 
     sensor = settings.sensor

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from monagent.agent.memory import keep_large_pieces_apart
 from monagent.agent.rights import set_bounds
 from monagent.cli import logs
 from monagent.cli.options import EXIT_IO, config_option, verbosity_options
@@ -33,10 +35,11 @@ def run(context: click.Context, config: Path, grace: float, level: str) -> None:
     Either way nothing that was acknowledged is lost. HUP reads the configuration again; when it has become wrong,
     the settings stay as they are and the log says why.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be reloaded
     from monagent.agent.service import Agent  # noqa: PLC0415 - loads CherryPy, which no other command needs
 
     set_bounds()
-
+    keep_large_pieces_apart()
     loaded = settings.load(config)
     logs.set_up(level)
     ending = Ending()
@@ -52,7 +55,7 @@ def run(context: click.Context, config: Path, grace: float, level: str) -> None:
 
 def _reload(service: Agent, config: Path) -> None:
     try:
-        later = service.reload(settings.load(config))
+        later = service.reload(lambda: settings.load(config))
     except ConfigError as error:
         for problem in error.problems:
             log.error("the old settings stay: %s", problem)  # noqa: TRY400 - a person's mistake, not a bug

@@ -6,13 +6,16 @@ import dataclasses
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from monagent.agent.spool import Spool, SpoolEntry
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings
 from monagent.errors import BadArguments
+
+if TYPE_CHECKING:
+    from monagent.agent.spool import Spool, SpoolEntry
 
 
 @click.group(invoke_without_command=True)
@@ -90,6 +93,8 @@ _TIMES = ("received", "finished", "next_try")
 
 
 def _open(config: Path) -> Spool:
+    from monagent.agent.spool import Spool  # noqa: PLC0415 - loads sqlite3, which only this needs
+
     return Spool(settings.load(config).agent.state)
 
 

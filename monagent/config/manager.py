@@ -22,7 +22,10 @@ from monagent.config.interpolation import PercentInterpolation, escape
 from monagent.durable import sync_directory
 from monagent.errors import ConfigError, Problem
 
+_BOM = "\ufeff"
 _COMMENT = re.compile(r"\s+;.*$")
+_LINE_END = re.compile(r"(\r\n|\n|\r)")
+_OPTION_LINE = re.compile(r"(\s*[^\s=:][^=:]*[=:][ \t]*)(?:[^\s;]\S*(?:[ \t]+[^\s;]\S*)*)?((?:\s+;.*)?\s*)")
 
 
 class _Updater(ConfigUpdater):
@@ -39,6 +42,7 @@ class ConfigManager:
     """One configuration file. Not for use by several threads at once."""
 
     _path: Path
+    _raw: str
     _updater: ConfigUpdater
     _parser: configparser.ConfigParser
 
@@ -53,7 +57,7 @@ class ConfigManager:
         """
         self.__dict__["_path"] = Path(path)
         try:
-            text = "" if missing_ok and not self._path.exists() else self._path.read_text("utf-8-sig")
+            text = "" if missing_ok and not self._path.exists() else self._path.read_bytes().decode("utf-8")
         except OSError as error:
             raise ConfigError([self._problem(None, f"cannot be read: {_reason(error)}")]) from error
         except UnicodeDecodeError as error:
@@ -126,16 +130,16 @@ class ConfigManager:
         refused = ValueError(f"[{section}] {option} cannot hold {str(value)!r}")
         if "\r" in f"{section}{option}{value}":  # read back from the file it would be the end of a line
             raise refused
-        before = str(self._updater)
-        try:
-            self._write(section, option, escape(str(value)))
-            self._load(str(self._updater))
-            kept = self.value(section, option) == str(value)
-        except (ConfigError, AssignMultilineValueError):
-            kept = False
-        if not kept:
+        before = self._raw
+        for write in (self._edit, self._write):
+            try:
+                self._load(write(section, option, escape(str(value))))
+                if self.value(section, option) == str(value):
+                    return
+            except (ConfigError, AssignMultilineValueError, LookupError):
+                pass
             self._load(before)
-            raise refused
+        raise refused
 
     def save_config(self) -> None:
         """Write the file: beside it first, then in its place, so that a crash leaves the old one or the new one.
@@ -150,8 +154,8 @@ class ConfigManager:
         name.unlink(missing_ok=True)
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(str(self._updater))
+            with open(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(self._raw)
                 os.fchmod(file.fileno(), status.st_mode & 0o7777)
                 if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
                     os.fchown(file.fileno(), status.st_uid, status.st_gid)
@@ -163,7 +167,8 @@ class ConfigManager:
             raise
         sync_directory(path.parent)
 
-    def _load(self, text: str) -> None:
+    def _load(self, raw: str) -> None:
+        text = raw.removeprefix(_BOM).replace("\r\n", "\n").replace("\r", "\n")
         parser = configparser.ConfigParser(interpolation=PercentInterpolation(), inline_comment_prefixes=(";",))
         updater = _Updater()
         try:
@@ -182,10 +187,33 @@ class ConfigManager:
                 self._problem(line, "is neither a section, nor an option, nor a comment") for line, _ in error.errors
             ]
             raise ConfigError(lines) from error
+        self.__dict__["_raw"] = raw
         self.__dict__["_parser"] = parser
         self.__dict__["_updater"] = updater
 
-    def _write(self, section: str, option: str, text: str) -> None:
+    def _edit(self, section: str, option: str, text: str) -> str:
+        """The file with another value of an option that stands there on one line; not a byte around it differs.
+
+        Raises:
+            LookupError: it does not stand there like that.
+        """
+        lines = _LINE_END.split(self._raw)  # every second one is the end of a line
+        index = 2 * ((self.line(section, option) or len(lines)) - 1)
+        match = _OPTION_LINE.fullmatch(lines[index])
+        if match is None or "\n" in (self.value(section, option) or ""):
+            raise LookupError(option)
+        lines[index] = f"{match[1]}{text}{match[2]}"
+        return "".join(lines)
+
+    def _write(self, section: str, option: str, text: str) -> str:
+        """The file with an option that is new, or had several lines."""
+        self._change(section, option, text)
+        changed = str(self._updater)
+        if "\r\n" in self._raw:
+            changed = changed.replace("\n", "\r\n")
+        return (_BOM if self._raw.startswith(_BOM) else "") + changed
+
+    def _change(self, section: str, option: str, text: str) -> None:
         updater = self._updater
         if not updater.has_section(section):
             if str(updater) and not str(updater).endswith("\n\n"):

@@ -212,4 +212,6 @@ def _reason(error: BaseException) -> str:
         return f"TLS: {verification_sentence(error)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # Some of them quote what the other side sent.
+    said = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:200])
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -61,6 +61,10 @@ class Dispatcher:
         self._settle = settle
         self._limits = limits
         self._capabilities = dict(capabilities)
+        self.offer(methods)
+
+    def offer(self, methods: Sequence[Method]) -> None:
+        """Answer to these methods from now on, beside introspection."""
         self._methods = {method.name: method for method in (*methods, *self._introspection())}
 
     def answer(self, body: bytes, peer: str, names: Collection[str] = ()) -> bytes:

@@ -30,10 +30,13 @@ class Limits:
 
 
 REQUEST_LIMITS = Limits()
-ANSWER_LIMITS = Limits(size=4 * 1024 * 1024, values=50_000)
+ANSWER_LIMITS = Limits(size=1024 * 1024, values=2_000)
+"""Enough for the answers to a multicall of 100; what a bad server can make us hold is some twenty times its size."""
 
 _Node = tuple[str, list[Any], list[str]]  # tag, children, text
 
+_LARGE = 2 * 1024 * 1024  # what is not ASCII may take four times its size in memory
+_LONG_TAG = re.compile(rb"<[^<>]{4096}")
 _MARKUP_PER_VALUE = 6  # value, its type, and at most member + name or param + params around it
 _MARKUP_PER_LEVEL = 5  # struct/member/value or array/data/value, with slack
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -145,13 +148,18 @@ def _tree(body: bytes, limits: Limits) -> _Node:
 
 def _require_utf8(body: bytes) -> None:
     # expat obeys a byte order mark whatever encoding it was told; NUL is how UTF-16 without one shows itself.
-    try:
-        if not body.isascii():
+    if not body.isascii():
+        if len(body) > _LARGE:
+            raise InvalidRequest("over a limit: a document of that size must be ASCII, as a package in base64 is")
+        try:
             body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise NotWellFormed("not well-formed XML in UTF-8") from None
+        except UnicodeDecodeError:
+            raise NotWellFormed("not well-formed XML in UTF-8") from None
     if b"\0" in body:
         raise NotWellFormed("not well-formed XML in UTF-8")
+    # XML-RPC has no attributes; expat would gather hundreds of thousands before it asked us.
+    if _LONG_TAG.search(body):
+        raise InvalidRequest("over a limit: a tag is too long")
 
 
 def _require_utf8_declared(_version: str, encoding: str | None, _standalone: int) -> None:

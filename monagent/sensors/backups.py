@@ -37,7 +37,9 @@ class Backups:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return []
-        matches = [match for match in map(_NAME.fullmatch, names) if match and match[1] == sensor]
+        matches = [
+            match for match in map(_NAME.fullmatch, names) if match and match[1] == sensor and _is_time(match[2])
+        ]
         return [self.path / match[0] for match in sorted(matches, key=lambda match: match[2])]
 
     def newest(self, sensor: str) -> Path | None:
@@ -56,7 +58,7 @@ class Backups:
         for path in self.of(sensor)[-1:]:
             match = _NAME.fullmatch(path.name)
             if match and match[2] >= when.strftime(_FORM):
-                when = datetime.strptime(match[2], _FORM).replace(tzinfo=UTC) + timedelta(seconds=1)
+                when = _time(match[2]) + timedelta(seconds=1)
         return f"{sensor}_{when.strftime(_FORM)}"
 
     def require_room(self) -> None:
@@ -65,11 +67,10 @@ class Backups:
         Raises:
             Refused: it cannot.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Refused(f"the directory of backups {self.path} cannot be made: {error.strerror}") from error
-        if not os.access(self.path, os.W_OK | os.X_OK):
+        place = next(path for path in (self.path, *self.path.absolute().parents) if os.path.lexists(path))
+        if not place.is_dir():
+            raise Refused(f"the directory of backups {self.path} cannot be made: {place} is no directory")
+        if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             raise Refused(f"the directory of backups {self.path} cannot be written")
 
     def prune(self, sensor: str, at_least: int = 0) -> None:
@@ -80,3 +81,15 @@ class Backups:
                 tree.remove(path)
             except OSError as error:
                 log.warning("backup %s cannot be removed: %s", path.name, error.strerror)
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _FORM).replace(tzinfo=UTC)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        _time(text)
+    except ValueError:  # such as the 30th of February
+        return False
+    return True

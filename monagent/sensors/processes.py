@@ -178,7 +178,9 @@ def _is_free(pid: int, values: Sequence[tuple[int, tuple[int, int]]]) -> bool:
         found = [resource.prlimit(pid, kind)[1] for kind, _ in values]
     except (ProcessLookupError, PermissionError):
         return False
-    return any(hard == resource.RLIM_INFINITY or hard > most for hard, (_, (_, most)) in zip(found, values, strict=True))
+    return any(
+        hard == resource.RLIM_INFINITY or hard > most for hard, (_, (_, most)) in zip(found, values, strict=True)
+    )
 
 
 def _is_moving(pid: int) -> bool:
@@ -226,6 +228,8 @@ class Strays:
         self._groups: dict[int, float] = {}  # when it lost its leader
         self._unmarked: dict[int, int] = {}
         self._killed: dict[int, float] = {}  # when first
+        self.there = False
+        """Whether the last sweep left any."""
 
     def leave_group(self, pid: int) -> None:
         """The leader of this group has ended and was reaped, and all others in it were killed."""
@@ -255,6 +259,7 @@ class Strays:
         self._groups = {group: since for group, since in self._groups.items() if group_exists(group)}
         self._unmarked = {pid: seen for pid, seen in self._unmarked.items() if pid in strays}
         self._killed = {pid: since for pid, since in self._killed.items() if pid in strays}
+        self.there = bool(strays)
         if strays:
             self._kill(strays, dict(running), newest)
         # What is still there after a while cannot be killed, by us or by anybody.

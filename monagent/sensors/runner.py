@@ -22,7 +22,14 @@ from typing import Protocol
 from monagent.models import Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
 from monagent.sensors import spawner
-from monagent.sensors.processes import MARK, Strays, become_subreaper, children_of, kill_group, restrict
+from monagent.sensors.processes import (
+    MARK,
+    REAP_SECONDS,
+    Strays,
+    become_subreaper,
+    children_of,
+    kill_group,
+)
 from monagent.sensors.spawning import GRACE_SECONDS, Guard, Spawning, clean_environment, helpers_of
 
 log = logging.getLogger(__name__)
@@ -30,9 +37,7 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 _CHUNK = 64 * 1024
 _PIPE_MAX = 1024 * 1024  # what a pipe holds at most (/proc/sys/fs/pipe-max-size)
-_SOON_MS = 20
-_REAP_SECONDS = 2.0
-_LATE_SECONDS = GRACE_SECONDS + spawner.REAP_SECONDS + 5.0
+_LATE_SECONDS = GRACE_SECONDS + REAP_SECONDS + 5.0
 """Beyond its deadline, a run that the spawner tells nothing of is given up: then the spawner itself is stuck."""
 _POLL_STEP = 3600.0  # poll() takes an int of milliseconds; longer deadlines are waited for in steps
 
@@ -41,6 +46,9 @@ class _Ended(Protocol):
     """A program under way. `descriptor` becomes readable at its end."""
 
     descriptor: int
+
+    def settled(self) -> None:
+        """It is still there a moment after its start."""
 
     def overdue(self) -> float | None:
         """Its time is up; how long to wait for its end now, or None to wait no longer."""
@@ -58,7 +66,8 @@ class Runner:
         self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._newest = 0
-        self._running: dict[int, int] = {}  # the number of each run, by its leader
+        self._marks: dict[str, int] = {}  # of the runs that go on
+        self._running: set[int] = set()  # their leaders
         self._spawnings: dict[str, Spawning] = {}
         self._lock = threading.Lock()
         self._strays = Strays(self._stray_children, only=self._token)
@@ -123,7 +132,7 @@ class Runner:
                 return _not_started(run, error, started, clock)
             reason = reason or ("output-too-long" if out.overflowed else "signal" if code < 0 else "")
             duration = time.monotonic() - clock
-            return RunResult(code, bytes(out.kept), bytes(err.kept), reason, started, duration, out.length)
+            return RunResult(code, bytes(out.kept), bytes(err.kept), reason, started, duration, printed=out.length)
         finally:
             out.close()
             err.close()
@@ -145,19 +154,21 @@ class Runner:
     def _start_here(self, run: Run, out: int, err: int) -> _Ended:
         number = self._newest = next(self._numbers)
         mark = f"{self._token}.{number}"
-        process = subprocess.Popen(
-            run.argv,
-            stdin=self._null,
-            stdout=out,
-            stderr=err,
-            env={**self._environment, MARK: mark},
-            cwd="/",
-            start_new_session=True,
-        )
-        self._running[process.pid] = number
-        if run.bounds.any:
-            restrict(process.pid, run.bounds.limits, run.bounds.nice, run.bounds.io)
-        return _Here(process, mark, self._strays, self._running)
+        self._marks[mark] = number
+        try:
+            process = subprocess.Popen(
+                run.argv,
+                stdin=self._null,
+                stdout=out,
+                stderr=err,
+                env={**self._environment, MARK: mark},
+                cwd="/",
+                start_new_session=True,
+            )
+            return _Here(process, run.bounds, mark, self)
+        except BaseException:
+            del self._marks[mark]
+            raise
 
     def _stray_children(self) -> list[int]:
         programs: list[Spawning | Guard] = list(self._spawnings.values())
@@ -165,9 +176,7 @@ class Runner:
         return [pid for pid in children_of(os.getpid()) if pid not in known and pid not in self._running]
 
     def _sweep(self) -> bool:
-        numbers = list(self._running.values())
-        running = {f"{self._token}.{number}" for number in numbers}
-        return self._strays.sweep(running, min(numbers, default=self._newest + 1), self._newest)
+        return self._strays.sweep(self._marks, self._newest)
 
     def _sweep_on(self) -> None:
         """What left its group is gone a second after its run, and what has ended is reaped."""
@@ -179,7 +188,7 @@ class Runner:
                 log.warning("what sensors left behind could not be looked for: %s", error)
 
     def _sweep_until_clean(self) -> None:
-        until = time.monotonic() + _REAP_SECONDS
+        until = time.monotonic() + REAP_SECONDS
         while self._sweep() and time.monotonic() < until:
             time.sleep(spawner.SWEEP_SECONDS)
 
@@ -231,7 +240,7 @@ class _Here:
         self._stage += 1
         if self._stage > 2:
             return None
-        word, wait = (signal.SIGTERM, GRACE_SECONDS) if self._stage == 1 else (signal.SIGKILL, _REAP_SECONDS)
+        word, wait = (signal.SIGTERM, GRACE_SECONDS) if self._stage == 1 else (signal.SIGKILL, REAP_SECONDS)
         kill_group(self._process.pid, word)
         self._strays.signal(self._mark, word)
         return wait
@@ -327,7 +336,7 @@ def _follow(under_way: _Ended, outputs: tuple[_Output, ...], deadline: float) ->
     poller = select.poll()
     poller.register(under_way.descriptor, select.POLLIN)
     # Most programs print little and end soon: one wait for the end spares the waits for their output.
-    ended = bool(poller.poll(_SOON_MS))
+    ended = bool(poller.poll(spawner.SETTLED_SECONDS * 1000))
     readers = {output.reader: output for output in outputs}
     for reader in readers:
         poller.register(reader, select.POLLIN)
@@ -363,7 +372,8 @@ def _drain(readers: dict[int, _Output], poller: select.poll) -> None:
 
 def _not_started(run: Run, error: Exception, started: float, clock: float) -> RunResult:
     code, reason, sentence = _could_not_start(run, error)
-    return RunResult(code, b"", sentence.encode(), reason, started, time.monotonic() - clock)
+    number = getattr(error, "errno", 0) or 0
+    return RunResult(code, b"", sentence.encode(), reason, started, time.monotonic() - clock, number)
 
 
 def _could_not_start(run: Run, error: Exception) -> tuple[int, str, str]:

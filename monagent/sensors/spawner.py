@@ -279,15 +279,15 @@ def _keep(control: int) -> None:
                 return
             workers.add(pid)
         pid, status = os.wait()
-        if pid in workers:
-            workers.remove(pid)
-            if status == 0:
-                needed = 0
-            elif needed:
-                time.sleep(AGAIN_SECONDS)  # one that cannot live must not keep us busy
+        ended = pid in workers
+        workers.discard(pid)
         for stray in children_of(os.getpid()):
             if stray not in workers:
                 kill(stray, signal.SIGKILL)
+        if ended and status == 0:
+            needed = 0
+        elif ended:
+            time.sleep(AGAIN_SECONDS)  # one that cannot live must not keep us busy
 
 
 def main(arguments: list[str]) -> None:

@@ -3,17 +3,17 @@
 Everything happens in a workshop beside the sensors, `.update-<name>/`:
 
     <name>/     the new version; after the exchange the old one
-    record      written before the exchange: what is going on, so that a start after a crash can finish it
+    .record     written before the exchange: what is going on, so that a start after a crash can finish it
 
-The exchange is one step of the file system. Whether it has happened is told by the inode that the sensor's name leads to.
+The exchange is one step of the file system. It has happened when the new version, known by its inode, is not here any more.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,8 +25,11 @@ from monagent.models import Outcome, is_sensor_name
 from monagent.sensors import tree
 from monagent.sensors.filesystem import exchange, move, sync_all
 
+log = logging.getLogger(__name__)
+
 _PREFIX = ".update-"
-_RECORD = "record"
+_RECORD = ".record"
+"""No sensor can have that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Record:
         backup: the name of the backup that the old version becomes; empty when there is none.
         consumes: a backup that is in place again with this change, and so is no backup any more; or empty.
         watch: whether the first runs of the new version decide if it stays.
+        told: whether everybody who had to hear of it has.
         outcome: what the caller is told once it is done.
     """
 
@@ -49,6 +53,7 @@ class Record:
     backup: str
     consumes: str = ""
     watch: bool = False
+    told: bool = False
     outcome: Outcome = field(default_factory=dict)
 
 
@@ -85,10 +90,9 @@ class Workshop:
 
     def clear(self) -> None:
         """Remove it with all that is in it."""
-        # The record goes first: without it, what is left is rubbish whenever a crash comes.
-        record = self.path / _RECORD
-        if record.exists():
-            record.unlink()
+        if self.path.is_dir() and not self.path.is_symlink():
+            # The record goes first: without it, what is left is rubbish whenever a crash comes.
+            (self.path / _RECORD).unlink(missing_ok=True)
             sync_directory(self.path)
         tree.remove(self.path)
 
@@ -105,9 +109,7 @@ class Workshop:
         try:
             stored: dict[str, Any] = json.loads((self.path / _RECORD).read_text("utf-8"))
             return Record(**stored)
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):  # not of ours, or of another version of monagent
+        except (OSError, ValueError, TypeError):  # none, or not of ours, or of another version of monagent
             return None
 
     def exchange(self) -> None:
@@ -125,34 +127,57 @@ class Workshop:
             raise Refused(
                 f"the file system of {self._sensors} cannot put a sensor in the place of another: {error.strerror}"
             ) from error
-        sync_directory(self._sensors)
-        sync_directory(self.path)
+        try:
+            sync_directory(self._sensors)
+            sync_directory(self.path)
+        except OSError as error:
+            # It has happened, and that must be told; a crash now may undo it, and the record knows what then.
+            log.error("the disk does not confirm that sensor %s was replaced: %s", self.name, error.strerror)  # noqa: TRY400
 
     def is_done(self, record: Record) -> bool:
         """Whether the exchange that the record announces has happened."""
         try:
-            return self.target.stat().st_ino == record.inode
-        except OSError:
-            return False
+            return self.version.lstat().st_ino != record.inode
+        except FileNotFoundError:
+            return True
 
 
 def put_away(old: Path, target: Path) -> None:
     """Move the old version among the backups, which may be on another file system. Done again, it does nothing.
 
     Raises:
-        OSError: there is no room, or no permission; the old version stays where it is.
+        OSError: there is no room, no permission, or something else of that name; the old version stays where it is.
     """
-    if not os.path.lexists(old) or os.path.lexists(target):
+    if not os.path.lexists(old):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    if old.is_symlink():
+        # It was made to be read beside the sensors, where it stood.
+        _carry_over(old.parent.parent / os.readlink(old), target)
+        old.unlink()
+        sync_directory(target.parent)
+        return
     try:
         move(old, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        partial = target.with_name(f".{target.name}.partial")
-        tree.remove(partial)
-        shutil.copytree(old, partial, symlinks=True)
+        _carry_over(old, target)
+    sync_directory(target.parent)
+
+
+def _carry_over(old: Path, target: Path) -> None:
+    """Move to another file system. A crash may leave both; then what arrived is the same, or it is somebody else's."""
+    if os.path.lexists(target):
+        if tree.content_of(old, copied=True) != tree.content_of(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    tree.remove(partial)
+    try:
+        tree.copy(old, partial)
         sync_all(partial)
         move(partial, target)
-    sync_directory(target.parent)
+    except BaseException:
+        tree.remove(partial)
+        raise

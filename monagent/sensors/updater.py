@@ -13,6 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from monagent.errors import PackageRefused, Refused
@@ -79,6 +80,11 @@ class Updater:
         """
         with self._workshop(name) as workshop:
             before = self._before(name)
+            if self._public_key and before == UNKNOWN:
+                # Without its version nothing would keep an older package out.
+                raise Refused(
+                    f"the version that is installed in {workshop.target} cannot be told; is its {tree.MANIFEST} damaged?"
+                )
             tree.write(read_members(package, name), workshop.version)
             content = tree.content_of(workshop.version)
             described = manifest.read(workshop.version)
@@ -89,9 +95,9 @@ class Updater:
                 public_key=self._public_key or None,
                 installed_version=before.version if before else None,
             )
-            self._test(name, workshop.version, content)
-            version = described.version if described else ""
-            return self._put_in_place(workshop, before, Installed(version, content.digest), token, watch=True)
+            seal = self._test(name, workshop.version)
+            new = Installed(described.version if described else "", content.digest)
+            return self._put_in_place(workshop, before, new, seal, token, watch=True)
 
     def restore(self, name: str, token: str = "") -> Outcome:
         """Put the newest backup back; what stands there now becomes a backup.
@@ -103,13 +109,21 @@ class Updater:
         with self._workshop(name) as workshop:
             return self._restore(workshop, token)
 
-    def take_back(self, name: str) -> Outcome:
+    def take_back(self, name: str, digest: str) -> Outcome:
         """Put the newest backup back in the place of a version that could not start.
 
+        Args:
+            name: the sensor.
+            digest: of the version that could not start.
+
         Raises:
-            Refused, OSError: as `restore()` does.
+            Refused: that version is not there any more; or as `restore()` does.
+            OSError: as `restore()` does.
         """
         with self._workshop(name) as workshop:
+            here = self._before(name)
+            if here is None or here.digest != digest:
+                raise Refused("what stands there is not that version any more")
             return self._restore(workshop, "", failed=FAILED)
 
     def recover(self) -> list[Record]:
@@ -122,6 +136,8 @@ class Updater:
             Refused: another update is under way.
             OSError: the disk, or a permission.
         """
+        if not self._sensors.path.is_dir():
+            return []
         with self._turn():
             return self._recover()
 
@@ -131,13 +147,17 @@ class Updater:
         done = []
         for workshop in Workshop.left_behind(self._sensors.path):
             record = workshop.record()
-            if record is not None and workshop.is_done(record):
-                log.warning("update of sensor %s was cut off after its swap; finished now", workshop.name)
-                self._finish(workshop, record)
-                done.append(record)
-            else:
-                log.warning("update of sensor %s was cut off before its swap; undone", workshop.name)
-                workshop.clear()
+            try:
+                if record is not None and workshop.is_done(record):
+                    log.warning("update of sensor %s was cut off after its swap; finished now", workshop.name)
+                    done.append(record)
+                    self._finish(workshop, record)
+                else:
+                    log.warning("update of sensor %s was cut off before its swap; undone", workshop.name)
+                    workshop.clear()
+            except OSError as error:
+                # One that cannot be tidied must not keep the others from being.
+                log.error("%s cannot be tidied up: %s", workshop.path, error)  # noqa: TRY400
         return done
 
     @contextlib.contextmanager
@@ -147,8 +167,8 @@ class Updater:
         with self._turn():
             self._recover()
             workshop = Workshop(self._sensors.path, name)
-            if workshop.record() is not None:
-                raise Refused(f"the version that the last update replaced still waits in {workshop.path}: see the log")
+            if os.path.lexists(workshop.path):
+                raise Refused(f"what the last update left in {workshop.path} cannot be tidied up: see the log")
             try:
                 workshop.open()
                 yield workshop
@@ -189,14 +209,15 @@ class Updater:
         target = self._sensors.path / name
         if not target.is_dir():
             return None
-        here = installed(target)
-        if self._public_key and here == UNKNOWN:
-            # Without its version nothing would keep an older package out.
-            raise Refused(f"the version that is installed in {target} cannot be told; is its {tree.MANIFEST} damaged?")
-        return here
+        return installed(target)
 
-    def _test(self, name: str, version: Path, content: tree.Content) -> None:
-        """Run the new version's help as it will run in production; the tree must come out of it as it went in."""
+    def _test(self, name: str, version: Path) -> str:
+        """Run the new version's help as it will run in production; the tree must come out of it as it went in.
+
+        Returns:
+            The seal of the tree that was tested.
+        """
+        seal = tree.seal(version)
         sensor = self._sensors.at(name, version)
         program = Path(sensor.command[0])
         try:
@@ -208,8 +229,9 @@ class Updater:
         result = self._run(sensor.run([sensor.help_argument]))
         if result.code not in sensor.help_codes or result.error:
             raise PackageRefused(f"its test run ({program.name} {sensor.help_argument}) failed: {_how(result)}")
-        if tree.content_of(version) != content:
+        if tree.seal(version) != seal:
             raise PackageRefused("its test run changed the sensor's own files")
+        return seal
 
     def _restore(self, workshop: Workshop, token: str, failed: str = "") -> Outcome:
         source = self._backups.newest(workshop.name)
@@ -217,16 +239,17 @@ class Updater:
             raise Refused(f"there is no backup of sensor {workshop.name}")
         tree.copy(source, workshop.version)
         content = tree.content_of(workshop.version)
-        self._test(workshop.name, workshop.version, content)
+        seal = self._test(workshop.name, workshop.version)
         before = self._before(workshop.name)
         new = Installed(installed(workshop.version).version, content.digest)
-        return self._put_in_place(workshop, before, new, token, consumes=source.name, failed=failed)
+        return self._put_in_place(workshop, before, new, seal, token, consumes=source.name, failed=failed)
 
     def _put_in_place(
         self,
         workshop: Workshop,
         before: Installed | None,
         new: Installed,
+        seal: str,
         token: str,
         *,
         watch: bool = False,
@@ -238,32 +261,52 @@ class Updater:
             self._backups.require_room()
         backup = self._backups.next(name, self._clock()) + failed if before else ""
         outcome = _outcome(name, new, before, backup, restored=bool(consumes))
-        record = Record(name, token, workshop.version.stat().st_ino, backup, consumes, watch, outcome)
+        inode = workshop.version.stat().st_ino
+        record = Record(name, token, inode, backup, consumes, watch, outcome=outcome)
         workshop.write_record(record)
-        with self._occupancy.alone(workshop.target, self._sensors.at(name, workshop.target).timeout + MARGIN_SECONDS):
-            workshop.exchange()
+        patience = self._sensors.at(name, workshop.target).timeout + MARGIN_SECONDS
+        try:
+            with self._occupancy.alone(workshop.target, patience):
+                if tree.seal(workshop.version) != seal:
+                    raise PackageRefused("something that its test run left behind changed the sensor's own files")
+                workshop.exchange()
+        except (Refused, OSError):
+            # Nothing has happened; but a new version that is gone would look as if it had.
+            with contextlib.suppress(OSError):
+                workshop.clear()
+            raise
         self._finish(workshop, record)
         log.info("sensor %s: %s", name, outcome["message"])
         return outcome
 
     def _finish(self, workshop: Workshop, record: Record) -> None:
         """What follows a swap. It may be cut off anywhere, and is then done again."""
-        try:
-            self._on_done(record)
-        except OSError as error:
-            log.warning("it cannot be noted that sensor %s is done: %s", record.name, error)
+        told = record.told or self._tell(record)
         if record.backup:
             try:
                 put_away(workshop.version, self._backups.path / record.backup)
-            except OSError as error:
+            except (OSError, Refused) as error:
                 # It stays where it is, with its record: the next update, or the next start, tries again.
-                log.error("the old version of sensor %s waits in %s: %s", record.name, workshop.path, error.strerror)  # noqa: TRY400
+                log.error("the old version of sensor %s waits in %s: %s", record.name, workshop.path, error)  # noqa: TRY400
+                with contextlib.suppress(OSError):
+                    workshop.write_record(replace(record, told=told))
                 return
         if record.consumes:
             with contextlib.suppress(OSError):
                 tree.remove(self._backups.path / record.consumes)
-        self._backups.prune(record.name, at_least=1 if record.watch else 0)
+        try:
+            self._backups.prune(record.name, at_least=1 if record.watch else 0)
+        except OSError as error:
+            log.warning("old backups of sensor %s cannot be removed: %s", record.name, error)
         workshop.clear()
+
+    def _tell(self, record: Record) -> bool:
+        try:
+            self._on_done(record)
+        except OSError as error:
+            log.warning("it cannot be noted that sensor %s is done: %s", record.name, error)
+            return False
+        return True
 
 
 def _how(result: RunResult) -> str:
@@ -287,4 +330,4 @@ def _outcome(name: str, new: Installed, before: Installed | None, backup: str, *
 
 
 def _named(version: Installed) -> str:
-    return version.version or version.digest[:19]
+    return version.version or version.digest[:19] or "a version that cannot be told"

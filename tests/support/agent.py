@@ -86,6 +86,7 @@ class AgentProcess:
         self.port = port or free_port()
         self.config = directory / "client.cfg"
         self.log = directory / "agent.log"
+        self.program = [sys.executable, "-m", "monagent"]
         (directory / "sensors").mkdir(parents=True, exist_ok=True)
         self.config.write_text(f"[monitor]\nurl = {server_url}\ntimeout = 5\n[agent]\nport = {self.port}\n{extra}\n")
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,9 +109,7 @@ class AgentProcess:
     def launch(self) -> None:
         """Start the process and return at once."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "monagent", "run", "-c", str(self.config)], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen([*self.program, "run", "-c", str(self.config)], stdout=log, stderr=log)
 
     def start(self) -> None:
         """Start the process and wait until it listens."""

@@ -6,11 +6,13 @@ import io
 import re
 import socket
 import ssl
+import subprocess
 import threading
 import time
 import xmlrpc.client
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any, cast
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
@@ -18,6 +20,17 @@ from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 from tests.support.agent import free_port
 
 WAIT_SECONDS = 30.0
+
+
+def identity(directory: Path) -> tuple[ssl.SSLContext, Path]:
+    """How to serve https on 127.0.0.1, and the certificate that callers must trust for it."""
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=monitor"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", "req", *options.split(), *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,9 @@ class _Handler(SimpleXMLRPCRequestHandler):
             self.close_connection = True
             spoil(self.connection)
 
+    def is_rpc_path_valid(self) -> bool:
+        return cast(_Server, self.server).monitor.any_path or super().is_rpc_path_valid()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -75,6 +91,7 @@ class Monitor:
         self.healthy: Callable[[], Any] = lambda: "OK"
         self.on_taken: Callable[[], None] = lambda: None
         self.spoilt: dict[str, Callable[[socket.socket], None]] = {}
+        self.any_path = False
         self._tls = tls
         self._extended = extended
         self._server: _Server | None = None

@@ -46,8 +46,13 @@ def _help_text(name: str, tools: Tools, seconds: float) -> str:
 def perform(_job: Job, tools: Tools) -> Outcome:
     """Ask every sensor for its help."""
     texts = help_texts(tools, TOTAL_SECONDS)
-    installed = {name: tools.sensors.installed(name).as_value() for name in texts}
+    installed = {name: _installed(name, tools) for name in texts}
     return {"status": "ok", "message": f"{len(texts)} sensors", "sensors": texts, "installed": installed}
+
+
+def _installed(name: str, tools: Tools) -> dict[str, Value]:
+    with tools.occupancy.run_in(tools.sensors.directory(name)):
+        return tools.sensors.installed(name).as_value()
 
 
 def direct(tools: Tools) -> Value:

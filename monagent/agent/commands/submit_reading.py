@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shlex
 import time
@@ -28,6 +29,7 @@ _USAGE = f"{SUBMIT_READING} takes (ticket, sensor, [arguments])"
 LINE_LIMIT = 8192
 """Characters of arguments in one string; splitting takes a time that grows with the square."""
 _NEVER_STARTED = ("not-executable", "not-found")
+_SENSORS_FAULT = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP)
 _UNTRUSTED = ("timeout", "output-too-long", *_NEVER_STARTED)
 _METRIC = ("label", "value", "unit", "warn", "crit", "min", "max")
 
@@ -75,11 +77,10 @@ def perform(job: Job, tools: Tools) -> Outcome:
     with tools.occupancy.run_in(tools.sensors.directory(name)):
         sensor = tools.sensors.find(name)
         result = _run(sensor, arguments, tools)
+        hopeless = _judge(name, result, tools) if sensor else ""
     outcome = reading(result, NUMBER if sensor is None else sensor.format)
-    if result.error in _NEVER_STARTED:
-        outcome["stderr"] += _taken_back(name, tools)
-    else:
-        tools.probation.started(name)
+    if hopeless:
+        outcome["stderr"] += _take_back(name, hopeless, tools)
     log.info(
         "check done ticket=%s sensor=%s code=%d data=%s error=%s seconds=%.3f",
         job.command.ticket,
@@ -98,12 +99,19 @@ def _run(sensor: Sensor | None, arguments: list[str], tools: Tools) -> RunResult
     return tools.run(sensor.run(arguments))
 
 
-def _taken_back(name: str, tools: Tools) -> str:
-    """What became of a new version that could not start; empty when that is nothing to be judged by."""
-    if not tools.probation.could_not_start(name):
+def _judge(name: str, result: RunResult, tools: Tools) -> str:
+    """The digest of a new version that has failed to start too often; otherwise nothing."""
+    if result.error not in _NEVER_STARTED:
+        tools.probation.started(name)
         return ""
+    # Too long an argument, or no process to spare, is not the sensor's fault.
+    return tools.probation.could_not_start(name) if result.errno in _SENSORS_FAULT else ""
+
+
+def _take_back(name: str, digest: str, tools: Tools) -> str:
+    """What became of a new version that could not start, as a line for its reading."""
     try:
-        message = tools.updater.take_back(name)["message"]
+        message = tools.updater.take_back(name, digest)["message"]
     except (Refused, OSError) as error:
         message = f"and the version before could not be put back: {error}"
     log.error("sensor %s: the new version could not start %d times; %s", name, STARTS, message)

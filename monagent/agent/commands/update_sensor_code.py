@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from monagent.agent.commands.kind import CommandKind, Tools
+from monagent.agent.memory import give_back
 from monagent.agent.receipts import token_of
 from monagent.errors import BadArguments, Refused
 from monagent.models import Job, Outcome, Value, is_sensor_name
@@ -31,7 +32,10 @@ def check(params: Sequence[Value], _tools: Tools) -> list[Any]:
 def perform(job: Job, tools: Tools) -> Outcome:
     """Fetch and install. Whatever is refused has changed nothing."""
     (name,) = job.command.arguments
-    return told(job, tools, lambda: tools.updater.install(name, tools.fetch(name), token_of(job)))
+    try:
+        return told(job, tools, lambda: tools.updater.install(name, tools.fetch(name), token_of(job)))
+    finally:
+        give_back()
 
 
 def told(job: Job, tools: Tools, change: Any) -> Outcome:

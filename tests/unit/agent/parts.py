@@ -103,7 +103,9 @@ def tools(
         Backups(sensors.parent / "sensors_backup", 5),
         occupancy,
         run,
-        on_done=lambda record: (probation.watch if record.watch else probation.forget)(record.name),
+        on_done=lambda record: (
+            probation.watch(record.name, record.outcome["digest"]) if record.watch else probation.forget(record.name)
+        ),
     )
     parts: dict[str, Any] = {
         "sensors": store,

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from monagent.agent import commands
 from monagent.agent.commands import list_sensors, status, submit_reading
 from monagent.agent.commands.kind import Tools
-from monagent.errors import BadArguments
+from monagent.errors import BadArguments, Refused
 from monagent.models import NAGIOS, Command, Job, Outcome, RunResult
 from monagent.protocol import number_in
 from monagent.rpc import marshal
+from monagent.sensors.inventory import Installed
+from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.runner import Runner
 from monagent.sensors.store import SensorDefaults, SensorOverride, SensorStore
 from tests.unit.agent.parts import tools
@@ -420,6 +422,27 @@ def test_the_list_holds_every_sensor_with_its_help(real: Tools, install: Install
         },
     }
     assert list_sensors.direct(real) == outcome["sensors"]
+
+
+def test_a_version_in_the_list_is_a_whole_one(sensors: Path, install: Install) -> None:
+    """No swap can come while its files are read."""
+    occupancy = Occupancy()
+    asked: list[str] = []
+
+    class Store(SensorStore):
+        def installed(self, name: str) -> Installed:
+            with pytest.raises(Refused, match="in use"), occupancy.alone(Path(self.directory(name)), 0):
+                pass
+            asked.append(name)
+            return super().installed(name)
+
+    install("a", "echo help")
+    install("b", "echo help")
+    real = tools(sensors, Runner().run, store=Store(SensorDefaults(sensors, timeout=10.0), {}), occupancy=occupancy)
+    outcome = list_sensors.perform(Job(1, Command("t", "cmd_list_sensors", [])), real)
+
+    assert asked == ["a", "b"]
+    assert {one["digest"][:7] for one in outcome["installed"].values()} == {"sha256:"}
 
 
 def test_a_long_help_is_cut_and_no_name_is_lost(sensors: Path, install: Install) -> None:

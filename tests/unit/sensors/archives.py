@@ -242,6 +242,7 @@ HOSTILE = [
     Hostile("zero width", "control", directory() + file("a/che\u200bck".encode()) + END),
     Hostile("NUL in a pax path", "control", directory() + pax((b"path", b"a/check\0.py")) + file() + END),
     Hostile("NUL in a long name", "control", directory() + long_name(b"a/check\0.py\0") + file() + END),
+    Hostile("two NULs behind a long name", "control", directory() + long_name(b"a/b\0\0") + file() + END),
     Hostile("NUL in a name", "NUL", directory() + file(b"a/check\0.py") + END),
     Hostile("NUL in a prefix", "NUL", directory() + file(b"check", prefix=b"a\0b") + END),
     Hostile("backslash", "backslash", directory() + file(b"a\\..\\check") + END),
@@ -277,6 +278,7 @@ HOSTILE = [
     Hostile("capital and decomposed", "only case", file("a/É".encode()) + file("a/e\u0301".encode()) + END),
     Hostile("Kelvin", "only case", file("a/\u212a".encode()) + file(b"a/k") + END),
     Hostile("final sigma", "only case", file("a/\u03c3".encode()) + file("a/\u03c2".encode()) + END),
+    Hostile("accents in another order", "only case", file("a/\u1fb4".encode()) + file("a/\u03b1\u0345\u0301".encode()) + END),
     # Blocks.
     Hostile("no member", "empty", END),
     Hostile("no member but the directory itself", "empty", directory(b"./") + END),

@@ -130,6 +130,12 @@ def test_zeros_may_follow_where_the_format_knows_them(form: str, zeros: int, tak
         assert refusal(data) == "zeros follow the compressed data"
 
 
+@pytest.mark.parametrize("form", ["gz", "xz"])
+def test_zeros_may_stand_between_streams(form: str) -> None:
+    """Padded files one behind the other are one."""
+    assert whole(PACKERS[form](b"one") + bytes(512) + PACKERS[form](b"two") + bytes(4)) == b"onetwo"
+
+
 @pytest.mark.parametrize(
     "data",
     [
