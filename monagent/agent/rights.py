@@ -38,6 +38,8 @@ def become(user: str, directories: Sequence[Path]) -> None:
     account = pwd.getpwnam(user)
     if os.geteuid() == account.pw_uid:
         return
+    if os.geteuid() != 0:
+        raise PermissionError(1, f"becoming {user} needs root")
     for directory in directories:
         if not directory.exists():
             directory.mkdir(mode=0o700, parents=True)

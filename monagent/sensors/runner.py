@@ -17,9 +17,10 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
-from monagent.models import Run, RunResult
+from monagent.models import Bounds, Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
 from monagent.sensors import spawner
 from monagent.sensors.processes import (
@@ -29,6 +30,8 @@ from monagent.sensors.processes import (
     become_subreaper,
     children_of,
     kill_group,
+    restrict,
+    restrict_all,
 )
 from monagent.sensors.spawning import GRACE_SECONDS, Guard, Spawning, clean_environment, helpers_of
 
@@ -91,8 +94,6 @@ class Runner:
         """End everything, and the programs beside us; nothing may be run after this."""
         self._stopping.set()
         self.kill_all()
-        for spawning in self._spawnings.values():
-            spawning.end()
         if self._sweeper.is_alive():
             self._sweeper.join(SWEEP_SECONDS * 2)
         self._sweep_until_clean()
@@ -108,11 +109,11 @@ class Runner:
         self._spawning(user)
 
     def kill_all(self) -> None:
-        """Kill every program that is running now, with its group."""
+        """Kill every program that is running now, with its group; as another user nothing can be run after this."""
         for pid in list(self._running):
             kill_group(pid, signal.SIGKILL)
         with self._lock:
-            spawnings, self._spawnings = list(self._spawnings.values()), {}
+            spawnings = list(self._spawnings.values())
         for spawning in spawnings:
             spawning.end()
 
@@ -155,6 +156,7 @@ class Runner:
         number = self._newest = next(self._numbers)
         mark = f"{self._token}.{number}"
         self._marks[mark] = number
+        process = None
         try:
             process = subprocess.Popen(
                 run.argv,
@@ -165,13 +167,19 @@ class Runner:
                 cwd="/",
                 start_new_session=True,
             )
-            return _Here(process, run.bounds, mark, self)
+            self._running.add(process.pid)
+            return _Here(process, run.bounds, mark, self._strays, self._forget)
         except BaseException:
-            del self._marks[mark]
+            self._forget(process.pid if process else -1, mark)
             raise
 
+    def _forget(self, pid: int, mark: str) -> None:
+        self._running.discard(pid)
+        self._marks.pop(mark, None)
+
     def _stray_children(self) -> list[int]:
-        programs: list[Spawning | Guard] = list(self._spawnings.values())
+        with self._lock:  # one that is just being started is not known yet
+            programs: list[Spawning | Guard] = list(self._spawnings.values())
         known = helpers_of([*programs, self._guard] if self._guard else programs)
         return [pid for pid in children_of(os.getpid()) if pid not in known and pid not in self._running]
 
@@ -197,11 +205,12 @@ class Runner:
     def _start_as(self, run: Run, out: int, err: int) -> _Ended:
         answer, writer = os.pipe2(os.O_CLOEXEC)
         try:
+            spawning = self._spawning(run.user)
             try:
-                self._spawning(run.user).start(run, out, err, writer)
+                spawning.start(run, out, err, writer)
             except (BrokenPipeError, ConnectionError):
                 # Somebody killed the spawner. What it was running is lost; this run need not be.
-                self._drop(run.user)
+                self._drop(spawning, run.user)
                 self._spawning(run.user).start(run, out, err, writer)
         except BaseException:
             os.close(answer)
@@ -217,24 +226,49 @@ class Runner:
                 spawning = self._spawnings.get(user) or self._spawnings.setdefault(user, Spawning(user))
         return spawning
 
-    def _drop(self, user: str) -> None:
+    def _drop(self, spawning: Spawning, user: str) -> None:
+        """Forget one that has ended, unless another thread was quicker."""
         with self._lock:
-            spawning = self._spawnings.pop(user, None)
-        if spawning is not None:
-            log.error("the program that runs sensors as %s (pid %d) has ended; started again", user, spawning.pid)
-            spawning.end()
+            if self._spawnings.get(user) is not spawning:
+                return
+            del self._spawnings[user]
+        log.error("the program that runs sensors as %s (pid %d) has ended; started again", user, spawning.pid)
+        spawning.end()
 
 
 class _Here:
     """A program that is our own child."""
 
-    def __init__(self, process: subprocess.Popen[bytes], mark: str, strays: Strays, running: dict[int, int]) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        bounds: Bounds,
+        mark: str,
+        strays: Strays,
+        forget: Callable[[int, str], None],
+    ) -> None:
+        """
+        Raises:
+            OSError: it cannot be watched, and is dead.
+        """
         self._process = process
+        self._bounds = bounds
         self._mark = mark
         self._strays = strays
-        self._running = running
+        self._forget = forget
         self._stage = 0
-        self.descriptor = os.pidfd_open(process.pid)
+        if bounds.any:
+            restrict(process.pid, bounds.limits, bounds.nice, bounds.io)
+        try:
+            self.descriptor = os.pidfd_open(process.pid)
+        except OSError:
+            kill_group(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+    def settled(self) -> None:
+        if self._bounds.any:
+            restrict_all(self._process.pid, self._bounds.limits, self._bounds.nice, self._bounds.io)
 
     def overdue(self) -> float | None:
         self._stage += 1
@@ -250,7 +284,7 @@ class _Here:
         pid = self._process.pid
         # Before its leader is reaped: until then nobody else can own the group's number.
         kill_group(pid, signal.SIGKILL)
-        self._running.pop(pid, None)
+        self._forget(pid, self._mark)
         try:
             code = self._process.wait(0 if self._stage > 2 else None)
             self._strays.leave_group(pid)
@@ -268,6 +302,9 @@ class _Elsewhere:
         self.descriptor = answer
         self._program = program
         self._late = False
+
+    def settled(self) -> None:
+        pass  # the spawner sees to it
 
     def overdue(self) -> float | None:
         if self._late:
@@ -337,6 +374,8 @@ def _follow(under_way: _Ended, outputs: tuple[_Output, ...], deadline: float) ->
     poller.register(under_way.descriptor, select.POLLIN)
     # Most programs print little and end soon: one wait for the end spares the waits for their output.
     ended = bool(poller.poll(spawner.SETTLED_SECONDS * 1000))
+    if not ended:
+        under_way.settled()
     readers = {output.reader: output for output in outputs}
     for reader in readers:
         poller.register(reader, select.POLLIN)

@@ -105,11 +105,13 @@ class Spawning:
     def end(self) -> None:
         """Let it end everything that it started, and itself."""
         self._socket.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(END_SECONDS)
-            return
-        self._process.kill()
-        self._process.wait()
+        except subprocess.TimeoutExpired:
+            # Stopped, perhaps. Once we have given up root it is not ours to kill.
+            with contextlib.suppress(PermissionError, subprocess.TimeoutExpired):
+                self._process.kill()
+                self._process.wait(END_SECONDS)
 
 
 class Guard:
