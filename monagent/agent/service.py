@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import monagent
 from monagent.agent import commands
@@ -236,7 +237,7 @@ class Agent:
             return self._use(load())
 
     def _use(self, settings: Settings) -> list[str]:
-        former, client, tls = self._settings, Upstream(settings.monitor).relay_client(), _server_tls(settings)
+        former, upstream, tls = self._settings, Upstream(settings.monitor), _server_tls(settings)
         self._settings = settings
         self._tools = self._face.tools = self._tools_for(settings)
         self._face.direct = settings.security.direct_listing
@@ -245,10 +246,11 @@ class Agent:
         self._endpoint.tls = tls
         for user in sorted(self._tools.sensors.users()):
             self._prepare(user)
-        if settings.monitor != former.monitor:
-            self._upstream.monitor = settings.monitor
+        # The same files may hold a renewed certificate.
+        if settings.monitor != former.monitor or urlsplit(settings.monitor.url).scheme == "https":
+            self._upstream.follow(upstream)
             self._mover.edited(settings.monitor.url)
-            self._relay.use(client)
+            self._relay.use(upstream.relay_client())
         self._warn()
         return [
             f"[agent] {field.name}"
@@ -282,7 +284,7 @@ class Agent:
 
     def _use_server(self, url: str) -> None:
         self._settings = replace(self._settings, monitor=replace(self._settings.monitor, url=url))
-        self._upstream.monitor = self._settings.monitor
+        self._upstream.follow(Upstream(self._settings.monitor))
         self._relay.use(self._upstream.relay_client())
 
     def _amend(self, token: str, outcome: Outcome) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from monagent.config.settings import MonitorSection
 from monagent.errors import ConfigError, Fault, Refused, Unavailable
 from monagent.protocol import GET_SENSOR_CODE, PACKAGE_LIMIT
@@ -16,10 +18,19 @@ PACKAGE_LIMITS = Limits(size=PACKAGE_LIMIT * 3 // 2, values=10)
 
 
 class Upstream:
-    """Makes connections to the server. `monitor` may be replaced at any time; the next connection goes by it."""
+    """Makes connections to the server. The TLS files are read once: later they may be out of our reach."""
 
     def __init__(self, monitor: MonitorSection) -> None:
+        """
+        Raises:
+            ConfigError: the TLS files cannot be used.
+        """
         self.monitor = monitor
+        self._tls = _context(monitor, monitor.url)
+
+    def follow(self, other: Upstream) -> None:
+        """From now on connect as that one does."""
+        self.monitor, self._tls = other.monitor, other._tls
 
     @property
     def url(self) -> str:
@@ -64,6 +75,10 @@ class Upstream:
             raise Refused(error.problems[0].message) from error
 
     def _client(self, url: str, limits: Limits) -> Client:
-        monitor = self.monitor
-        tls = client_context(url, ca=monitor.ca, certificate=monitor.certificate, key=monitor.key)
-        return Client(url, timeout=monitor.timeout, tls=tls, limits=limits)
+        # A move may lead from http to https.
+        tls = self._tls or _context(self.monitor, url)
+        return Client(url, timeout=self.monitor.timeout, tls=tls, limits=limits)
+
+
+def _context(monitor: MonitorSection, url: str) -> ssl.SSLContext | None:
+    return client_context(url, ca=monitor.ca, certificate=monitor.certificate, key=monitor.key)

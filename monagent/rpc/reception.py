@@ -21,7 +21,7 @@ from typing import Protocol
 
 from monagent.errors import HttpRefusal
 from monagent.rpc.inbox import Inbox
-from monagent.rpc.tls import Peers, names_of
+from monagent.rpc.tls import Peers, names_of, verification_sentence
 
 log = logging.getLogger(__name__)
 
@@ -210,10 +210,13 @@ class Reception:
         if not self._has_room(address, stranger=stranger):
             sock.close()
             return
-        if context is not None:
-            sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        visitor = Visitor(sock, address, self._rules.inbox(address), stranger=stranger)
-        self._wait_for(visitor)
+        try:
+            if context is not None:
+                sock = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            self._wait_for(Visitor(sock, address, self._rules.inbox(address), stranger=stranger))
+        except (OSError, ValueError) as error:  # gone again already
+            log.debug("connection from %s lost: %s", address, error)
+            sock.close()
 
     def _has_room(self, address: str, *, stranger: bool) -> bool:
         """Make room where there is none, at the cost of who has waited longest without ever being answered."""
@@ -296,17 +299,20 @@ class Reception:
             self._poller.modify(sock.fileno(), _WRITE)
             return False
         except ssl.SSLError as error:
-            log.warning("handshake with %s failed: %s", visitor.address, error.reason or error)
+            log.warning("handshake with %s failed: %s", visitor.address, verification_sentence(error))
             self._drop(visitor)
             return False
         self._poller.modify(sock.fileno(), _READ)
         visitor.handshaking = False
         visitor.names = names_of(sock.getpeercert())
-        if not self._tls()[1].admits(visitor.names):
+        return True
+
+    def _check_names(self, visitor: Visitor) -> None:
+        """Whose certificate it is; asked with every request, because the list may have become shorter."""
+        if isinstance(visitor.socket, ssl.SSLSocket) and not self._tls()[1].admits(visitor.names):
             shown = ", ".join(sorted(visitor.names))[:200]
             log.warning("certificate refused peer=%s names=%r: not among [security] peers", visitor.address, shown)
             raise HttpRefusal(HTTPStatus.FORBIDDEN)
-        return True
 
     def _read(self, visitor: Visitor) -> None:
         while True:
@@ -318,6 +324,7 @@ class Reception:
                 return
             if visitor.stranger:
                 raise HttpRefusal(HTTPStatus.FORBIDDEN)
+            self._check_names(visitor)
             if not visitor.inbox.begun:
                 visitor.deadline = time.monotonic() + REQUEST_SECONDS
             visitor.inbox.feed(data)

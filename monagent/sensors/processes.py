@@ -32,7 +32,7 @@ _LIMITS = (
     resource.RLIMIT_FSIZE,
 )
 _STOPPING_PASSES = 50  # of a millisecond each
-_CONTENT_MAX = 1 << 20
+_CHUNK = 1 << 16
 _SHORT = 2048
 """Bytes. Some files of the kernel's come a page at a time; after less than that there is no more."""
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -99,7 +99,7 @@ def _content(path: str) -> bytes:
         return b""
     content = b""
     try:
-        while chunk := os.read(descriptor, _CONTENT_MAX):
+        while chunk := os.read(descriptor, _CHUNK):
             content += chunk
             if len(chunk) < _SHORT:
                 break
@@ -110,8 +110,10 @@ def _content(path: str) -> bytes:
     return content
 
 
-def restrict(pid: int, limits: Sequence[int], nice: int, io: int) -> None:
-    """Bound a program that has just begun; what it starts from now on inherits that, see also `restrict_all()`.
+def restrict(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
+    """Bound a program that has just begun. What it starts from now on inherits that.
+
+    There is always a moment between its start and this, so `restrict_all()` must follow if it goes on.
 
     Args:
         pid: of the program, which leads its group.
@@ -119,18 +121,16 @@ def restrict(pid: int, limits: Sequence[int], nice: int, io: int) -> None:
         nice: added to 0.
         io: class and level of ioprio_set(2), or -1.
     """
-    _restrict(pid, _values(tuple(limits)), nice, io)
-    if children_of(pid):
-        restrict_all(pid, limits, nice, io)
+    _restrict(pid, _values(limits), nice, io)
 
 
-def restrict_all(pid: int, limits: Sequence[int], nice: int, io: int) -> None:
-    """Bound what a program started before it was bounded itself, if there is any.
+def restrict_all(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
+    """Bound what a program started before it was bounded itself, if there is any, a moment after that.
 
-    There is always a moment between its start and its bounds, and a fork that is under way then shows only after it.
-    One process of a fork bomb without bounds is a bomb without bounds. So all of them are stopped meanwhile.
+    A fork that was under way shows only then. One process of a fork bomb without bounds is a bomb without bounds, so
+    all of them are stopped meanwhile.
     """
-    values = _values(tuple(limits))
+    values = _values(limits)
     if not any(_is_free(process, values) for process in _family(pid)):
         return
     kill_group(pid, signal.SIGSTOP)
@@ -162,7 +162,7 @@ def _values(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...]:
 
 
 def _restrict(pid: int, values: Sequence[tuple[int, tuple[int, int]]], nice: int, io: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    try:
         for kind, value in values:
             resource.prlimit(pid, kind, value)
         if nice:
@@ -171,6 +171,8 @@ def _restrict(pid: int, values: Sequence[tuple[int, tuple[int, int]]], nice: int
             number = _SYS_IOPRIO_SET.get(os.uname().machine)
             if number is not None:
                 _libc.syscall(number, _PRIO, pid, io)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def _is_free(pid: int, values: Sequence[tuple[int, tuple[int, int]]]) -> bool:
@@ -233,8 +235,7 @@ class Strays:
 
     def leave_group(self, pid: int) -> None:
         """The leader of this group has ended and was reaped, and all others in it were killed."""
-        if group_exists(pid):
-            self._groups[pid] = time.monotonic()
+        self._groups[pid] = time.monotonic()
 
     def signal(self, mark: str, number: int) -> None:
         """Send a signal to the strays of one run."""

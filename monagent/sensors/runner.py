@@ -314,7 +314,8 @@ class _Elsewhere:
 
     def verdict(self) -> tuple[int, str]:
         try:
-            os.set_blocking(self.descriptor, False)
+            if self._late:
+                os.set_blocking(self.descriptor, False)
             told = os.read(self.descriptor, spawner.ANSWER.size)
         except BlockingIOError:
             told = b""

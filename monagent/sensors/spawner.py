@@ -54,7 +54,10 @@ _FOREVER = 1e9
 
 _EINVAL = 22
 _DESCRIPTORS = 3
-_ALL_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_Bounds = tuple[tuple[int, ...], int, int]
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_ROOM = socket.CMSG_SPACE(_DESCRIPTORS * 4)
 _BEGUN, _SETTLED, _TOLD, _KILLED = range(4)
 
 
@@ -63,7 +66,7 @@ class _Run:
 
     __slots__ = ("answer", "bounds", "deadline", "due", "grace", "mark", "pid", "pidfd", "stage")
 
-    def __init__(self, pid: int, mark: str, answer: int, seconds: float, grace: float, bounds: list[int]) -> None:
+    def __init__(self, pid: int, mark: str, answer: int, seconds: float, grace: float, bounds: _Bounds) -> None:
         self.pidfd = os.pidfd_open(pid)
         self.pid = pid
         self.mark = mark
@@ -94,11 +97,13 @@ class Spawner:
         self._packet = memoryview(bytearray(LONGEST_PACKET))
         self._runs: dict[int, _Run] = {}  # by pidfd
         self._marks: dict[str, int] = {}
+        self._pid = os.getpid()
         self._count = 0
         self._strays = Strays(self._stray_children)
         self._sweep_at = float("inf")
         self._environment = dict(os.environb)
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # Those that are handled become so by themselves; Python, we and who started us ignore some.
+        self._ignored = [number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN]
 
     def serve(self) -> None:
         """Until the agent or the keeper is gone."""
@@ -134,15 +139,13 @@ class Spawner:
     def _take(self) -> bool:
         """Take one request, whatever it is; False when there was none."""
         try:
-            length, ancillary, flags, _ = self._control.recvmsg_into(
-                [self._packet], socket.CMSG_SPACE(_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
-            )
+            length, ancillary, flags, _ = self._control.recvmsg_into([self._packet], _ROOM, _CLOEXEC)
         except OSError:  # another one of us was quicker, or the agent is gone
             return False
         descriptors = array.array("i")
         for _, _, data in ancillary:
             descriptors.frombytes(data[: len(data) // 4 * 4])
-        if len(descriptors) == _DESCRIPTORS and not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if len(descriptors) == _DESCRIPTORS and not flags & _CUT:
             self._answer(bytes(self._packet[:length]), *descriptors)
         else:
             for descriptor in descriptors:
@@ -160,29 +163,26 @@ class Spawner:
             os.close(err)
 
     def _start(self, packet: bytes, out: int, err: int, answer: int) -> None:
-        seconds, grace, *bounds = REQUEST.unpack_from(packet)
+        seconds, grace, *limits, nice, io = REQUEST.unpack_from(packet)
         if not (0 <= seconds < _FOREVER and 0 <= grace < _FOREVER):
             raise ValueError("no such time")
         argv = packet[REQUEST.size :].split(b"\0")
         self._count += 1
-        mark = f"{os.getpid()}.{self._count}"
+        mark = f"{self._pid}.{self._count}"
         self._environment[MARK.encode()] = mark.encode()
         pid = os.posix_spawn(
             argv[0],
             argv,
             self._environment,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, self._null, 0),
-                (os.POSIX_SPAWN_DUP2, out, 1),
-                (os.POSIX_SPAWN_DUP2, err, 2),
-            ],
+            # Our own input is what theirs shall be: /dev/null.
+            file_actions=((os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)),
             setsid=True,
             setsigmask=(),
-            setsigdef=_ALL_SIGNALS,
+            setsigdef=self._ignored,
         )
-        restrict(pid, bounds[:5], bounds[5], bounds[6])
+        restrict(pid, tuple(limits), nice, io)
         try:
-            run = _Run(pid, mark, answer, seconds, grace, bounds)
+            run = _Run(pid, mark, answer, seconds, grace, (tuple(limits), nice, io))
         except OSError:
             kill_group(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -198,7 +198,7 @@ class Spawner:
         """TERM at the deadline, KILL after the grace, and no waiting for what even that does not end."""
         run.stage += 1
         if run.stage == _SETTLED:
-            restrict_all(run.pid, run.bounds[:5], run.bounds[5], run.bounds[6])
+            restrict_all(run.pid, *run.bounds)
             run.due = run.deadline
         elif run.stage == _TOLD:
             self._signal(run, signal.SIGTERM)
@@ -221,7 +221,7 @@ class Spawner:
         self._forget(run)
         _reply(run.answer, os.waitstatus_to_exitcode(status), TIMED_OUT if run.stage >= _TOLD else ENDED, 0)
         self._strays.leave_group(run.pid)
-        self._sweep(time.monotonic())
+        self._sweep_at = min(self._sweep_at, time.monotonic() + SWEEP_SECONDS)
 
     def _give_up(self, run: _Run) -> None:
         self._forget(run)
@@ -231,12 +231,12 @@ class Spawner:
     def _forget(self, run: _Run) -> None:
         del self._runs[run.pidfd]
         del self._marks[run.mark]
-        self._poller.unregister(run.pidfd)
+        self._poller.unregister(run.pidfd)  # closing is not enough: a program being started holds it for a moment
         os.close(run.pidfd)
 
     def _stray_children(self) -> list[int]:
         known = {run.pid for run in self._runs.values()}
-        return [pid for pid in children_of(os.getpid()) if pid not in known]
+        return [pid for pid in children_of(self._pid) if pid not in known]
 
     def _sweep(self, now: float) -> None:
         soon = self._strays.sweep(self._marks, self._count)
@@ -262,11 +262,14 @@ def _work(control: int, keeper: int) -> None:
     try:
         spawner.serve()
     finally:
+        taken.close()  # so that whoever asks from now on knows that nobody answers
         spawner.end_all()
 
 
 def _keep(control: int) -> None:
-    """Keep the workers going, until one of them has seen that the agent is gone."""
+    """Keep the workers going until the agent is gone."""
+    agent = select.poll()
+    agent.register(control, 0)  # tells of its end, and nothing else
     alive, ours = os.pipe2(os.O_CLOEXEC)  # closes in the workers' hands when we end
     workers: set[int] = set()
     needed = WORKERS
@@ -278,13 +281,13 @@ def _keep(control: int) -> None:
                 _work(control, alive)
                 return
             workers.add(pid)
-        pid, status = os.wait()
+        pid, _ = os.wait()
         ended = pid in workers
         workers.discard(pid)
         for stray in children_of(os.getpid()):
             if stray not in workers:
                 kill(stray, signal.SIGKILL)
-        if ended and status == 0:
+        if agent.poll(0):
             needed = 0
         elif ended:
             time.sleep(AGAIN_SECONDS)  # one that cannot live must not keep us busy
