@@ -9,6 +9,8 @@ import resource
 from collections.abc import Sequence
 from pathlib import Path
 
+import monagent
+
 log = logging.getLogger(__name__)
 
 FILES = 4096
@@ -32,7 +34,7 @@ def become(user: str, directories: Sequence[Path]) -> None:
         directories: made for that user where they are missing.
 
     Raises:
-        PermissionError: we are somebody else, and not root.
+        PermissionError: we are somebody else, and not root; or that user cannot read our own program.
         OSError: a directory cannot be made.
     """
     account = pwd.getpwnam(user)
@@ -47,4 +49,7 @@ def become(user: str, directories: Sequence[Path]) -> None:
     os.initgroups(user, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
+    for program in (os.__file__, monagent.__file__):  # parts of both are loaded only when they are needed
+        if not os.access(program, os.R_OK):
+            raise PermissionError(13, f"{user} cannot read {program}: install the agent where that user can read it")
     log.info("running as %s from here on", user)

@@ -31,6 +31,7 @@ _LIMITS = (
     resource.RLIMIT_CPU,
     resource.RLIMIT_FSIZE,
 )
+_LARGEST = 2**63 - 1
 _STOPPING_PASSES = 50  # of a millisecond each
 _CHUNK = 1 << 16
 _SHORT = 2048
@@ -133,6 +134,7 @@ def restrict_all(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
     values = _values(limits)
     if not any(_is_free(process, values) for process in _family(pid)):
         return
+    stopped = {process for process in (pid, *_family(pid)) if _state_of(process) == b"T"}  # of its own accord
     kill_group(pid, signal.SIGSTOP)
     try:
         for _ in range(_STOPPING_PASSES):
@@ -140,11 +142,12 @@ def restrict_all(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
             for process in family:
                 if _is_free(process, values):
                     _restrict(process, values, nice, io)
-            if not any(_is_moving(process) for process in (pid, *family)):
+            if not any(_state_of(process) == b"R" for process in (pid, *family)):
                 break
             time.sleep(0.001)
     finally:
-        kill_group(pid, signal.SIGCONT)
+        for process in {pid, *_family(pid)} - stopped:
+            kill(process, signal.SIGCONT)
 
 
 @functools.lru_cache(maxsize=64)
@@ -154,9 +157,9 @@ def _values(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...]:
     for kind, limit in zip(_LIMITS, limits, strict=True):
         if limit >= 0:
             hard = resource.getrlimit(kind)[1]
-            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            most = min(limit, _LARGEST if hard == resource.RLIM_INFINITY else hard)
             # One second between XCPU, which tells what has happened, and KILL, which does not.
-            last = most + 1 if kind == resource.RLIMIT_CPU and most != hard else most
+            last = most + 1 if kind == resource.RLIMIT_CPU and most not in (hard, _LARGEST) else most
             values.append((kind, (most, last)))
     return tuple(values)
 
@@ -185,8 +188,8 @@ def _is_free(pid: int, values: Sequence[tuple[int, tuple[int, int]]]) -> bool:
     )
 
 
-def _is_moving(pid: int) -> bool:
-    return _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1] == [b"R"]
+def _state_of(pid: int) -> bytes:
+    return b"".join(_content(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1])
 
 
 def _family(leader: int) -> list[int]:

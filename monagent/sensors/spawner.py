@@ -45,12 +45,14 @@ ENDED, TIMED_OUT, NOT_STARTED, STUCK = range(4)
 WORKERS = 4
 """Processes for one user. Each can only wait (vfork) while the program that it starts is being loaded."""
 LONGEST_PACKET = 1 << 20
+LARGEST = 2**63 - 1
+"""That a limit can be."""
 SETTLED_SECONDS = 0.02
 """After this time all that a program started before it was bounded can be seen, see `restrict_all()`."""
 SWEEP_SECONDS = 0.02
 WATCH_SECONDS = 1.0
 AGAIN_SECONDS = 0.1
-_FOREVER = 1e9
+_FOREVER = float("inf")
 
 _EINVAL = 22
 _DESCRIPTORS = 3
@@ -66,9 +68,11 @@ class _Run:
 
     __slots__ = ("answer", "bounds", "deadline", "due", "grace", "mark", "pid", "pidfd", "stage")
 
-    def __init__(self, pid: int, mark: str, answer: int, seconds: float, grace: float, bounds: _Bounds) -> None:
-        self.pidfd = os.pidfd_open(pid)
+    def __init__(
+        self, pid: int, pidfd: int, mark: str, answer: int, seconds: float, grace: float, bounds: _Bounds
+    ) -> None:
         self.pid = pid
+        self.pidfd = pidfd
         self.mark = mark
         self.answer = answer
         now = time.monotonic()
@@ -100,7 +104,7 @@ class Spawner:
         self._pid = os.getpid()
         self._count = 0
         self._strays = Strays(self._stray_children)
-        self._sweep_at = float("inf")
+        self._sweep_at = _FOREVER
         self._environment = dict(os.environb)
         # Those that are handled become so by themselves; Python, we and who started us ignore some.
         self._ignored = [number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN]
@@ -114,7 +118,7 @@ class Spawner:
             if now >= self._sweep_at:
                 self._sweep(now)
             due = min([self._sweep_at, *[run.due for run in self._runs.values()]])
-            wait = -1.0 if due == float("inf") else min(max(due - time.monotonic(), 0.0), 3600.0)
+            wait = -1.0 if due == _FOREVER else min(max(due - time.monotonic(), 0.0), 3600.0)
             for descriptor, event in self._poller.poll(wait):
                 if descriptor in self._runs:
                     self._ended(self._runs[descriptor])
@@ -180,16 +184,17 @@ class Spawner:
             setsigmask=(),
             setsigdef=self._ignored,
         )
-        restrict(pid, tuple(limits), nice, io)
+        bounds = (tuple(limits), nice, io)
+        restrict(pid, *bounds)
         try:
-            run = _Run(pid, mark, answer, seconds, grace, (tuple(limits), nice, io))
+            pidfd = os.pidfd_open(pid)
+            self._poller.register(pidfd, select.EPOLLIN)
         except OSError:
             kill_group(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
-        self._runs[run.pidfd] = run
+        self._runs[pidfd] = run = _Run(pid, pidfd, mark, answer, seconds, grace, bounds)
         self._marks[mark] = self._count
-        self._poller.register(run.pidfd, select.EPOLLIN)
         self._sweep_at = min(self._sweep_at, run.due + WATCH_SECONDS)
 
     # -- ending -------------------------------------------------------------------------------------------------
@@ -241,7 +246,7 @@ class Spawner:
     def _sweep(self, now: float) -> None:
         soon = self._strays.sweep(self._marks, self._count)
         watching = self._runs or self._strays.there
-        self._sweep_at = now + (SWEEP_SECONDS if soon else WATCH_SECONDS if watching else float("inf"))
+        self._sweep_at = now + (SWEEP_SECONDS if soon else WATCH_SECONDS if watching else _FOREVER)
 
 
 def _reply(answer: int, code: int, word: int, number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import pwd
 import socket
@@ -98,11 +99,13 @@ class Spawning:
         argv = [os.fsencode(word) for word in run.argv]
         if any(b"\0" in word for word in argv):
             raise ValueError("embedded null byte")
-        header = spawner.REQUEST.pack(run.timeout, GRACE_SECONDS, *run.bounds.limits, run.bounds.nice, run.bounds.io)
+        limits = [min(limit, spawner.LARGEST) for limit in run.bounds.limits]
+        header = spawner.REQUEST.pack(run.timeout, GRACE_SECONDS, *limits, run.bounds.nice, run.bounds.io)
+        packet = header + b"\0".join(argv)
+        if len(packet) > spawner.LONGEST_PACKET:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         rights = array.array("i", [out, err, answer])
-        self._socket.sendmsg(
-            [header + b"\0".join(argv)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL
-        )
+        self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL)
 
     def end(self) -> None:
         """Let it end everything that it started, and itself."""
