@@ -17,7 +17,6 @@ from monagent.config import settings
 from monagent.errors import ConfigError
 
 if TYPE_CHECKING:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be reloaded
     from monagent.agent.service import Agent
 
 log = logging.getLogger(__name__)
