@@ -405,7 +405,7 @@ def _wait_for_a_moment(agent: AgentProcess, servers: tuple[Monitor, Monitor], ch
     name = chance.choice(list(moments))
     until = time.monotonic() + 1.0
     while not moments[name]() and time.monotonic() < until:
-        pass
+        time.sleep(0.0001)
     most = 0.5 if name == "nothing" else chance.choice((0.0, 0.003, 0.02, 0.1))
     time.sleep(chance.uniform(0.0, most))
     return name
@@ -513,7 +513,7 @@ def test_a_move_that_is_settled_before_its_outcome_is_written_is_not_made_again(
             agent.proxy().cmd_update_config(f"move {number}")
             wait_until(record.exists, "the move is made")
             while record.exists():
-                pass
+                time.sleep(0.0001)
             agent.kill()
             asked = len(new.asked)
             agent.start()
