@@ -55,6 +55,7 @@ class Record:
         token: of the command that asked for the move (see `receipts.token_of`).
         outcome: what that command's sender is told.
         returning: whether going back has begun.
+        since: when the move was made, in seconds since the epoch.
     """
 
     previous: str
@@ -63,6 +64,7 @@ class Record:
     token: str
     outcome: Outcome = field(default_factory=dict)
     returning: bool = False
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Surroundings:
         use: makes results go to a URL from now on.
         tried: whether the current server was, or should be, handed anything: results wait for it, or it refused some.
         amend: replaces the outcome of a command, by its token, and has it delivered again.
+        retry: has what a server has refused for good since then (seconds since the epoch) delivered again.
     """
 
     url: Callable[[], str]
@@ -86,6 +89,7 @@ class Surroundings:
     use: Callable[[str], None]
     tried: Callable[[], bool]
     amend: Callable[[str, Outcome], None]
+    retry: Callable[[float], None]
 
 
 class Mover:
@@ -163,7 +167,8 @@ class Mover:
         seconds = self._around.probation()
         outcome = _outcome(f"moved from {current} to {new}; on probation for {seconds:.0f} s", new, current)
         former = self._record
-        record = Record(former.previous if former else current, current, new, token, outcome)
+        previous = former.previous if former else current
+        record = Record(previous, current, new, token, outcome, since=former.since if former else time.time())
         try:
             self._save(record)
             manager.save_config()
@@ -292,8 +297,10 @@ class Mover:
         self._record = record
         log.error("%s", message)
         self._write_url(record)
-        self._around.use(record.previous)
+        # In this order: the previous server must never read that the agent has moved.
         self._around.amend(record.token, outcome)
+        self._around.retry(record.since)
+        self._around.use(record.previous)
         self._forget()
 
     def _write_url(self, record: Record) -> None:
