@@ -56,6 +56,7 @@ class Record:
         outcome: what that command's sender is told.
         returning: whether going back has begun.
         since: when the move was made, in seconds since the epoch.
+        earlier: the tokens of moves before it that were not settled either.
     """
 
     previous: str
@@ -65,6 +66,7 @@ class Record:
     outcome: Outcome = field(default_factory=dict)
     returning: bool = False
     since: float = 0.0
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Surroundings:
         use: makes results go to a URL from now on.
         tried: whether the current server was, or should be, handed anything: results wait for it, or it refused some.
         amend: replaces the outcome of a command, by its token, and has it delivered again.
+        quiet: for `with`: waits until nothing is being handed in, and keeps it so.
         retry: has what a server has refused for good since then (seconds since the epoch) delivered again.
     """
 
@@ -90,6 +93,7 @@ class Surroundings:
     tried: Callable[[], bool]
     amend: Callable[[str, Outcome], None]
     retry: Callable[[float], None]
+    quiet: Callable[[], AbstractContextManager[object]]
 
 
 class Mover:
@@ -167,8 +171,10 @@ class Mover:
         seconds = self._around.probation()
         outcome = _outcome(f"moved from {current} to {new}; on probation for {seconds:.0f} s", new, current)
         former = self._record
-        previous = former.previous if former else current
-        record = Record(previous, current, new, token, outcome, since=former.since if former else time.time())
+        record = Record(current, current, new, token, outcome, since=time.time())
+        if former:
+            earlier = [*former.earlier, former.token]
+            record = replace(record, previous=former.previous, since=former.since, earlier=earlier)
         try:
             self._save(record)
             manager.save_config()
@@ -269,7 +275,8 @@ class Mover:
 
     def _settle(self, record: Record) -> None:
         stays = not record.returning and not self._around.tried() and self._is_well(record.url)
-        with self._deciding:
+        # The last result may just be on its way; whether it is taken decides.
+        with self._around.quiet(), self._deciding:
             if self._record is not record:
                 return
             if stays:
@@ -298,7 +305,8 @@ class Mover:
         log.error("%s", message)
         self._write_url(record)
         # In this order: the previous server must never read that the agent has moved.
-        self._around.amend(record.token, outcome)
+        for token in (*record.earlier, record.token):
+            self._around.amend(token, outcome)
         self._around.retry(record.since)
         self._around.use(record.previous)
         self._forget()

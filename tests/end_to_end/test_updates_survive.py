@@ -344,6 +344,7 @@ def test_a_package_installed_by_hand_and_updates_from_the_server_take_turns(
     agent.start()
     proxy = agent.proxy()
     seen: list[int | None] = []
+    handed: dict[int | str, Handed] = {}
     try:
         for number in range(12):
             version = chance.choice(list(files))
@@ -359,12 +360,10 @@ def test_a_package_installed_by_hand_and_updates_from_the_server_take_turns(
             time.sleep(chance.uniform(0.1, 0.5))
             hand.kill()
             hand.wait(10)
-            seen.append(known.get(digest_of(sensor)))
-        handed: dict[int | str, Handed] = {}
-        for number in range(12):
             for step in range(3):
                 for ticket in (f"{number}-{step}", f"check {number}-{step}"):
                     handed[ticket] = monitor.wait_for_ticket(ticket)
+            seen.append(known.get(digest_of(sensor)))  # nobody changes it now
         proxy.cmd_update_sensor_code("last", "tale")  # it finishes what the last one left
         assert monitor.wait_for_ticket("last").content[1]["status"] == "ok"
     finally:
