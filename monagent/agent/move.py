@@ -117,18 +117,26 @@ class Mover:
         """Read what a former process left. Called once, before `start()`.
 
         Returns:
-            The move that had taken place and is on probation still; its sender may not have been told yet.
+            The move that had taken place, or had just been taken back; its sender may not have been told yet.
         """
         record, current = self._load(), self._around.url()
         if record is None:
             return None
-        if record.returning or record.url == current:
+        if record.returning:
+            # Before anything is handed in: the previous server must never read that the agent has moved.
+            self._go_back(record)
+            return record
+        if record.url == current:
             self._begin(record)
-            return None if record.returning else record
+            return record
         log.info("the move to %s had not begun; client.cfg names %s", record.url, current)
-        self._forget()
-        if current == record.origin != record.previous:  # on probation itself
-            self._begin(replace(record, url=current, token="", outcome={}))
+        if current == record.origin != record.previous and record.earlier:  # on probation itself
+            *earlier, token = record.earlier
+            record = replace(record, origin=record.previous, url=current, token=token, earlier=earlier, outcome={})
+            self._save(record)
+            self._begin(record)
+        else:
+            self._forget()
         return None
 
     def start(self) -> None:
