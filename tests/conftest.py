@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.agent import AgentProcess
 from tests.support.monitor import Monitor
+
+# A busy machine is no reason to fail; what takes too long for good runs into the tests' own time-out.
+settings.register_profile("monagent", deadline=None)
+settings.load_profile("monagent")
 
 StartAgent = Callable[..., AgentProcess]
 

@@ -234,6 +234,16 @@ class Journal:
         work = self._writer.submit(write, patient=True)
         return work.error is None and work.result == 1
 
+    def revive(self, since: float) -> None:
+        """Offer again what was rejected since then (seconds since the epoch): another server may know those tickets."""
+        self._require(
+            lambda db: db.execute(
+                "update command set state = 'finished', attempts = 0, next_try = 0, refusal = null, closed = null"
+                " where state = 'rejected' and closed >= ?",
+                (since,),
+            )
+        )
+
     def _settle(self, results: Iterable[Result], state: str, *, remember: bool, refusal: str | None = None) -> None:
         """Close results in one statement: in every step of one, the other threads may cut in."""
         values = (state, remember, refusal, self._clock(), to_json([result.id for result in results]))

@@ -55,6 +55,8 @@ class Record:
         token: of the command that asked for the move (see `receipts.token_of`).
         outcome: what that command's sender is told.
         returning: whether going back has begun.
+        since: when the move was made, in seconds since the epoch.
+        earlier: the tokens of moves before it that were not settled either.
     """
 
     previous: str
@@ -63,6 +65,8 @@ class Record:
     token: str
     outcome: Outcome = field(default_factory=dict)
     returning: bool = False
+    since: float = 0.0
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class Surroundings:
         use: makes results go to a URL from now on.
         tried: whether the current server was, or should be, handed anything: results wait for it, or it refused some.
         amend: replaces the outcome of a command, by its token, and has it delivered again.
+        quiet: for `with`: waits until nothing is being handed in, and keeps it so.
+        retry: has what a server has refused for good since then (seconds since the epoch) delivered again.
     """
 
     url: Callable[[], str]
@@ -86,6 +92,8 @@ class Surroundings:
     use: Callable[[str], None]
     tried: Callable[[], bool]
     amend: Callable[[str, Outcome], None]
+    retry: Callable[[float], None]
+    quiet: Callable[[], AbstractContextManager[object]]
 
 
 class Mover:
@@ -109,18 +117,26 @@ class Mover:
         """Read what a former process left. Called once, before `start()`.
 
         Returns:
-            The move that had taken place and is on probation still; its sender may not have been told yet.
+            The move that had taken place, or had just been taken back; its sender may not have been told yet.
         """
         record, current = self._load(), self._around.url()
         if record is None:
             return None
-        if record.returning or record.url == current:
+        if record.returning:
+            # Before anything is handed in: the previous server must never read that the agent has moved.
+            self._go_back(record)
+            return record
+        if record.url == current:
             self._begin(record)
-            return None if record.returning else record
+            return record
         log.info("the move to %s had not begun; client.cfg names %s", record.url, current)
-        self._forget()
-        if current == record.origin != record.previous:  # on probation itself
-            self._begin(replace(record, url=current, token="", outcome={}))
+        if current == record.origin != record.previous and record.earlier:  # on probation itself
+            *earlier, token = record.earlier
+            record = replace(record, origin=record.previous, url=current, token=token, earlier=earlier, outcome={})
+            self._save(record)
+            self._begin(record)
+        else:
+            self._forget()
         return None
 
     def start(self) -> None:
@@ -163,7 +179,10 @@ class Mover:
         seconds = self._around.probation()
         outcome = _outcome(f"moved from {current} to {new}; on probation for {seconds:.0f} s", new, current)
         former = self._record
-        record = Record(former.previous if former else current, current, new, token, outcome)
+        record = Record(current, current, new, token, outcome, since=time.time())
+        if former:
+            earlier = [*former.earlier, former.token]
+            record = replace(record, previous=former.previous, since=former.since, earlier=earlier)
         try:
             self._save(record)
             manager.save_config()
@@ -264,7 +283,8 @@ class Mover:
 
     def _settle(self, record: Record) -> None:
         stays = not record.returning and not self._around.tried() and self._is_well(record.url)
-        with self._deciding:
+        # The last result may just be on its way; whether it is taken decides.
+        with self._around.quiet(), self._deciding:
             if self._record is not record:
                 return
             if stays:
@@ -292,8 +312,11 @@ class Mover:
         self._record = record
         log.error("%s", message)
         self._write_url(record)
+        # In this order: the previous server must never read that the agent has moved.
+        for token in (*record.earlier, record.token):
+            self._around.amend(token, outcome)
+        self._around.retry(record.since)
         self._around.use(record.previous)
-        self._around.amend(record.token, outcome)
         self._forget()
 
     def _write_url(self, record: Record) -> None:

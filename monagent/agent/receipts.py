@@ -65,7 +65,7 @@ class Receipts:
         found: dict[str, tuple[float, Outcome]] = {}
         for token, one in stored.items() if isinstance(stored, dict) else ():
             match one:
-                # The journal gives the number of a row away again, but not within a day of its delivery.
+                # Those that a start may still need are of the last seconds before a crash.
                 case {"kept": float(kept), "outcome": dict(outcome)} if abs(self._clock() - kept) < KEPT_SECONDS:
                     found[token] = (kept, outcome)
         return found

@@ -75,6 +75,7 @@ class Relay:
         self._woken = threading.Event()
         self._hinted = threading.Event()
         self._interrupted = threading.Event()
+        self._handing = threading.Lock()
         self._stopping = False
         self._next: Client | None = None
         self._thread: threading.Thread | None = None
@@ -104,6 +105,10 @@ class Relay:
         """Hand in to another server from the next exchange on. What the former one did not take goes there, too."""
         self._next = client
         self._interrupt()
+
+    def quiet(self) -> threading.Lock:
+        """For `with`: waits for the exchange under way, and nothing is handed in meanwhile."""
+        return self._handing
 
     def _interrupt(self) -> None:
         self._interrupted.set()
@@ -157,7 +162,9 @@ class Relay:
             self._interrupted.wait(GATHER_SECONDS)
             results = self._journal.due(BATCH)
         try:
-            self._hand_in(results)
+            with self._handing:
+                if not self._interrupted.is_set():
+                    self._hand_in(results)
             self._back()
         except Unavailable as error:
             self._away(error)

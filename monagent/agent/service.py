@@ -78,6 +78,8 @@ class Agent:
                 use=self._use_server,
                 tried=lambda: self._relay.refusals > 0 or self._journal.counts()["finished"] > 0,
                 amend=self._amend,
+                quiet=lambda: self._relay.quiet(),  # noqa: PLW0108 - there is no relay yet
+                retry=lambda since: self._journal.revive(since),  # noqa: PLW0108 - there is no journal yet
             ),
         )
         self._tools = self._tools_for(settings)

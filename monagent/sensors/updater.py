@@ -7,6 +7,7 @@ nothing behind; whatever is cut off after it is finished by `recover()`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import stat
@@ -33,6 +34,9 @@ TURN_SECONDS = 60.0
 """How long an update waits for another one."""
 MARGIN_SECONDS = 5.0
 """What a run may take beyond its time-out until it is cleared away."""
+BUSY_SECONDS = 5.0
+"""How long a program that was just written may be open elsewhere."""
+_POLL_SECONDS = 0.01
 
 
 class Updater:
@@ -226,12 +230,19 @@ class Updater:
             raise PackageRefused(f"there is no program {program.name} in it") from None
         if not stat.S_ISREG(mode) or not mode & stat.S_IXUSR:
             raise PackageRefused(f"its {program.name} is not an executable file")
-        result = self._run(sensor.run([sensor.help_argument]))
+        result = self._run_when_closed(sensor.run([sensor.help_argument]))
         if result.code not in sensor.help_codes or result.error:
             raise PackageRefused(f"its test run ({program.name} {sensor.help_argument}) failed: {_how(result)}")
         if tree.seal(version) != seal:
             raise PackageRefused("its test run changed the sensor's own files")
         return seal
+
+    def _run_when_closed(self, run: Run) -> RunResult:
+        """A process that another thread starts inherits the program while it is written, until it has begun itself."""
+        until = time.monotonic() + BUSY_SECONDS
+        while (result := self._run(run)).errno == errno.ETXTBSY and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+        return result
 
     def _restore(self, workshop: Workshop, token: str, failed: str = "") -> Outcome:
         source = self._backups.newest(workshop.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import sqlite3
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from monagent.config import settings
-from tests.support.agent import AgentProcess, write_sensor
+from tests.support.agent import AgentProcess, free_port, write_sensor
 from tests.support.bad_server import BAD
 from tests.support.monitor import Handed, Monitor
 
@@ -336,6 +337,48 @@ def test_a_file_that_cannot_be_written_back_does_not_keep_an_agent_with_a_dead_s
 # -- kill -9 ------------------------------------------------------------------------------------------------------
 
 
+def on_probation_and_killed(agent: AgentProcess, new: Monitor) -> dict[str, Any]:
+    """Let it move to a server that refuses everything, and kill it there; what it has written down of the move."""
+    new.refuse = lambda _ticket: True
+    agent.proxy().cmd_update_config("move")
+    wait_until(lambda: server_of(agent) == new.url, "the agent moves")
+    wait_until(lambda: "result refused ticket=move" in agent.log.read_text(), "the new server refuses")
+    agent.kill()
+    return dict(json.loads((agent.directory / "var" / "move.json").read_text()))
+
+
+def test_a_way_back_that_was_cut_off_is_finished_before_anything_is_delivered(
+    monitor: Monitor, new: Monitor, agent: AgentProcess
+) -> None:
+    """The crash came when the file named the old server again: that server must not read that the agent has moved."""
+    record = on_probation_and_killed(agent, new)
+    message = f"went back to {monitor.url}: {new.url} took no result for 3 s"
+    record["outcome"] |= {"status": "error", "message": message, "url": monitor.url, "tried": new.url}
+    record["returning"] = True
+    (agent.directory / "var" / "move.json").write_text(json.dumps(record))
+    agent.edit(new.url, monitor.url)
+    time.sleep(1.5)  # the refused outcome may be tried again at once
+    agent.start()
+
+    went_back(agent, monitor, new)
+
+
+def test_a_second_move_that_was_cut_off_leaves_the_first_on_probation_however_often_it_starts(
+    monitor: Monitor, new: Monitor, agent: AgentProcess
+) -> None:
+    """The crash came before the file named the third server; the next one comes right after the start."""
+    record = on_probation_and_killed(agent, new)
+    third = f"http://127.0.0.1:{free_port()}/xmlrpc/"
+    second = {"origin": new.url, "url": third, "token": '[99, "second", "cmd_update_config", []]'}
+    record |= second | {"earlier": [record["token"]]}
+    (agent.directory / "var" / "move.json").write_text(json.dumps(record))
+    agent.start()
+    agent.kill()
+    agent.start()
+
+    went_back(agent, monitor, new)
+
+
 class Operator:
     """Commands moves one after the other, and checks all the time, each until it is acknowledged."""
 
@@ -405,7 +448,7 @@ def _wait_for_a_moment(agent: AgentProcess, servers: tuple[Monitor, Monitor], ch
     name = chance.choice(list(moments))
     until = time.monotonic() + 1.0
     while not moments[name]() and time.monotonic() < until:
-        pass
+        time.sleep(0.0001)
     most = 0.5 if name == "nothing" else chance.choice((0.0, 0.003, 0.02, 0.1))
     time.sleep(chance.uniform(0.0, most))
     return name
@@ -513,7 +556,7 @@ def test_a_move_that_is_settled_before_its_outcome_is_written_is_not_made_again(
             agent.proxy().cmd_update_config(f"move {number}")
             wait_until(record.exists, "the move is made")
             while record.exists():
-                pass
+                time.sleep(0.0001)
             agent.kill()
             asked = len(new.asked)
             agent.start()

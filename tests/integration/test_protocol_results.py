@@ -141,7 +141,9 @@ def test_the_status_goes_to_an_extended_server(extended: Served) -> None:
     command, outcome = handed.content
 
     assert (handed.method, command) == ("cmd_store_command_result", "status")
-    assert set(outcome) == {"status", "message", "version", "uptime", "queues", "last_delivery", "sensors"}
+    members = {"status", "message", "version", "uptime", "queues", "last_delivery", "sensors", "server", "on_probation"}
+    assert set(outcome) == members
+    assert (outcome["server"], outcome["on_probation"]) == (extended.monitor.url, False)
     assert (outcome["status"], set(outcome["queues"])) == ("ok", {"waiting", "running", "undelivered", "rejected"})
     assert "\n" not in outcome["message"]
     assert "echo" in outcome["sensors"]

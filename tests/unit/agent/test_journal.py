@@ -562,7 +562,7 @@ def test_a_file_that_cannot_grow_loses_nothing_that_was_acknowledged(tmp_path: P
         journal = Journal(pathlib.Path(sys.argv[1]), 10**9, on_broken=broken.append)
         journal.start()
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
         taken = []
         for number in range(1000):
             (answer,) = journal.accept([Command(number, "cmd_status", ["x" * 2000])])

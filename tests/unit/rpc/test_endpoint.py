@@ -17,8 +17,8 @@ import pytest
 
 from monagent.errors import AlreadyRunning
 from monagent.models import Value
-from monagent.rpc import reception as reception_module
 from monagent.rpc import marshal, unmarshal
+from monagent.rpc import reception as reception_module
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
 from monagent.rpc.dispatch import Dispatcher, Method

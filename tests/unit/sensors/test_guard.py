@@ -16,12 +16,15 @@ from monagent.sensors.spawning import Guard
 from tests.support.processes import is_running
 
 SOON = 5.0
+MINE = f"test-{os.getpid()}"
+"""The token: a guard ends what it finds on the whole host, also of tests that run beside this one."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.fixture
 def guard() -> Iterator[Guard]:
-    """One for the token `mine`; dismissed at the end, if it is still there."""
-    guard = Guard("mine")
+    """One with a token of ours; dismissed at the end, if it is still there."""
+    guard = Guard(MINE)
     yield guard
     if guard._process.poll() is None:
         guard._process.kill()
@@ -52,7 +55,7 @@ def test_when_the_agent_is_gone_all_that_has_its_mark_goes(
     guard: Guard, sleeper: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     """And then the guard itself; another agent's sensors are not touched."""
-    ours, theirs = [sleeper(f"mine.{number}") for number in range(5)], sleeper("other.1")
+    ours, theirs = [sleeper(f"{MINE}.{number}") for number in range(5)], sleeper(f"not-{MINE}.1")
     lose(guard)
 
     assert [process.wait(SOON) for process in ours] == [-signal.SIGKILL] * 5
@@ -64,9 +67,9 @@ def test_while_the_agent_is_there_nothing_happens(
     guard: Guard, sleeper: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     """Neither to sensors nor to the guard, whatever signals come: a stopping agent's group gets them all."""
-    process = sleeper("mine.1")
+    process = sleeper(f"{MINE}.1")
     _expect_ignoring(guard)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         os.kill(guard.pid, number)
     time.sleep(0.3)
 
@@ -80,7 +83,7 @@ def _expect_ignoring(guard: Guard) -> None:
     while True:
         lines = Path(f"/proc/{guard.pid}/status").read_text().splitlines()
         ignored = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn:"))
-        if ignored & 1 << signal.SIGHUP - 1:
+        if all(ignored & 1 << number - 1 for number in SIGNALS):
             return
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -99,7 +102,7 @@ def test_the_guard_holds_nothing_of_ours(guard: Guard) -> None:
     """A session and a group of its own, no file of ours but the pipe, a clean environment without a mark."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    another = Guard("another")
+    another = Guard(f"another-{MINE}")
     try:
         _expect_ignoring(another)
         held = {str(path.readlink()) for path in Path(f"/proc/{another.pid}/fd").iterdir()}

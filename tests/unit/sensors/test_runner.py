@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import pwd
+import re
 import resource
 import signal
 import subprocess

@@ -192,9 +192,7 @@ def test_a_program_that_cannot_be_started_is_told_with_the_reason(program: Progr
 
 def test_a_program_gets_the_same_surroundings_as_from_the_agent_itself(program: Program) -> None:
     """A clean environment with its mark, / as its directory, a session of its own, no file, no input, no signal."""
-    script = (
-        "env; pwd; cut -d ' ' -f 1,5,6 /proc/$$/stat; ls /proc/$$/fd; wc -c; exec grep -E '^Sig(Blk|Ign)' /proc/self/status"
-    )
+    script = "env; pwd; cut -d ' ' -f 1,5,6 /proc/$$/stat; ls /proc/$$/fd; wc -c; exec grep -E '^Sig(Blk|Ign)' /proc/self/status"
     answer = program.shell(script).result()
     assert answer is not None
     lines = answer.output.decode().splitlines()
@@ -412,8 +410,6 @@ def test_three_hundred_runs_of_all_kinds_leak_nothing(program: Program) -> None:
         "kill -9 $$",
         "head -c 200000 /dev/zero & exit",
     ]
-    for script in kinds:
-        program.shell(script).result()
     opened = program.descriptors()
     for number in range(300):
         seconds = 86400.0 if number % 2 else 0.3

@@ -784,6 +784,60 @@ def test_a_plug_in_is_asked_in_its_own_way(tmp_path: Path, code: int, taken: boo
     assert (host.sensors / NAME).is_dir()
 
 
+def test_a_program_that_is_still_open_elsewhere_is_tested_a_moment_later(tmp_path: Path) -> None:
+    """A check that another thread starts inherits the file that is being written, until it has begun: a busy agent."""
+    real = Runner().run
+    busy: list[RunResult] = []
+
+    def run(one: Run) -> RunResult:
+        if busy:
+            return real(one)
+        descriptor = os.open(one.argv[0], os.O_WRONLY)
+        threading.Timer(0.3, os.close, (descriptor,)).start()
+        busy.append(real(one))
+        return busy[0]
+
+    host = Host(tmp_path, run=run)
+    outcome = host.install(1)
+
+    assert busy[0].errno == errno.ETXTBSY
+    assert (outcome["status"], host.prints()) == ("ok", "1")
+
+
+def test_a_program_that_stays_open_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for ever."""
+    monkeypatch.setattr(updater, "BUSY_SECONDS", 0.2)
+    busy = RunResult(126, b"", b"Text file busy", "not-executable", 0.0, 0.0, errno.ETXTBSY)
+    host = Host(tmp_path, run=lambda _run: busy)
+
+    with pytest.raises(PackageRefused, match="Text file busy"):
+        host.install(1)
+    assert os.listdir(host.sensors) == []
+
+
+def test_updates_of_a_busy_agent_all_take_place(host: Host) -> None:
+    """However many checks are being started just then."""
+    host.updater.install("disk", package("disk", version(1)))
+    stop = threading.Event()
+
+    def stream() -> None:
+        while not stop.is_set():
+            host.prints("disk")
+
+    threads = [threading.Thread(target=stream) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(40):
+            assert host.install(number)["status"] == "ok"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+    assert host.numbered() == "39"
+
+
 def test_a_version_finds_the_files_beside_it_when_it_is_tested(host: Host) -> None:
     """As it will in production."""
     files = {"check": '#!/bin/sh\nexec cat "${0%/*}/lib/answer"\n', "lib/answer": "42\n"}
