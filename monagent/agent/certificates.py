@@ -1,13 +1,16 @@
-"""Find out whether the certificates and keys that a configuration names can be used, and for how long."""
+"""Find out whether the certificates, keys and passwords that a configuration names can be used, and for how long."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from monagent.config.manager import ConfigManager
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError, Problem, Refused
+from monagent.private_file import read_password
 from monagent.rpc import pem
 from monagent.rpc.tls import client_context, server_context
 
@@ -27,7 +30,25 @@ def problems(settings: Settings) -> list[Problem]:
             server_context(security.certificate, security.key, security.client_ca)
     except ConfigError as error:
         found += error.problems
+    try:
+        if settings.mail.password_file:
+            read_password(settings.mail.password_file)
+    except Refused as refusal:
+        found.append(Problem("client.cfg", None, "mail", "password_file", str(refusal)))
     return found
+
+
+def check(settings: Settings) -> None:
+    """Refuse a configuration that names files which cannot be used.
+
+    Raises:
+        ConfigError: with every problem, where the configuration names the file.
+    """
+    found = problems(settings)
+    if found:
+        manager = ConfigManager(settings.file)
+        placed = [replace(one, file=str(settings.file), line=manager.line(one.section, one.option)) for one in found]
+        raise ConfigError(sorted(placed, key=lambda problem: problem.line or 0))
 
 
 def last_days(settings: Settings, now: datetime) -> Iterator[tuple[str, datetime, bool]]:

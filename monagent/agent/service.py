@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import monagent
-from monagent.agent import commands
+from monagent.agent import certificates, commands
 from monagent.agent.commands.kind import Tools
 from monagent.agent.executor import Executor
 from monagent.agent.face import Face
@@ -57,7 +57,11 @@ class Agent:
         Args:
             settings: validated.
             on_broken: called once, from a thread of the agent's, when it cannot go on and its supervisor should know.
+
+        Raises:
+            ConfigError: a certificate, a key or a password that the settings name cannot be used.
         """
+        certificates.check(settings)
         self._settings = settings
         self._started = time.time()
         self._lock = StateLock(settings.agent.state)
@@ -239,6 +243,7 @@ class Agent:
             return self._use(load())
 
     def _use(self, settings: Settings) -> list[str]:
+        certificates.check(settings)
         former, upstream, tls = self._settings, Upstream(settings.monitor), _server_tls(settings)
         self._settings = settings
         self._tools = self._face.tools = self._tools_for(settings)

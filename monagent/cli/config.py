@@ -11,7 +11,7 @@ import click
 
 from monagent.cli.options import EXIT_CONFIG, config_option, json_option, print_json
 from monagent.config import settings, values
-from monagent.config.manager import ConfigManager, unwritable
+from monagent.config.manager import unwritable
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError
 
@@ -27,9 +27,11 @@ def check_config(context: click.Context, config: Path, as_json: bool) -> None:
 
     Exit 0 when there is none, or 78.
     """
+    from monagent.agent import certificates  # noqa: PLC0415 - no other command here needs TLS
+
     try:
         loaded = settings.load(config)
-        _check_files(loaded)
+        certificates.check(loaded)
     except ConfigError as error:
         if as_json:
             print_json({"ok": False, "problems": [dataclasses.asdict(problem) for problem in error.problems]})
@@ -43,19 +45,6 @@ def check_config(context: click.Context, config: Path, as_json: bool) -> None:
     for hint in hints:
         click.echo(f"hint: {hint}", err=True)
     click.echo(f"{config}: no problems", err=True)
-
-
-def _check_files(loaded: Settings) -> None:
-    """Load what TLS needs, as a start would, and tell each problem where the file names it."""
-    from monagent.agent import certificates  # noqa: PLC0415 - no other command here needs TLS
-
-    manager = ConfigManager(loaded.file)
-    problems = [
-        dataclasses.replace(one, file=str(loaded.file), line=manager.line(one.section, one.option))
-        for one in certificates.problems(loaded)
-    ]
-    if problems:
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
 
 
 def _hints(loaded: Settings) -> list[str]:

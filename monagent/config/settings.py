@@ -69,8 +69,8 @@ class MonitorSection:
     timeout: float = option(values.duration, "30", "seconds that one call to the server may take")
     name: str = option(values.text, "", "the host name handed to the server; empty: the system's")
     probation: float = option(values.duration, "600", "seconds a new server has before the agent goes back")
-    certificate: Path | None = option(values.optional_path, "", "our certificate for mutual TLS (PEM)")
-    key: Path | None = option(values.optional_path, "", "its key")
+    certificate: Path | None = option(values.secret_path, "", "our certificate for mutual TLS (PEM)")
+    key: Path | None = option(values.secret_path, "", "its key, in a file that others cannot read; or credential:NAME")
     ca: Path | None = option(values.optional_path, "", "the authority that signed the server; empty: the system's")
 
 
@@ -93,8 +93,8 @@ class SecuritySection:
     allow: tuple[IPv4Network | IPv6Network, ...] = option(
         values.networks, "127.0.0.0/8 ::1", "networks that may send commands"
     )
-    certificate: Path | None = option(values.optional_path, "", "serve TLS with this certificate (PEM)")
-    key: Path | None = option(values.optional_path, "", "its key")
+    certificate: Path | None = option(values.secret_path, "", "serve TLS with this certificate (PEM)")
+    key: Path | None = option(values.secret_path, "", "its key, in a file that others cannot read; or credential:NAME")
     client_ca: Path | None = option(values.optional_path, "", "take only callers whose certificate it signed")
     peers: tuple[str, ...] = option(values.words, "", "with client_ca: certificate names that may command")
     insecure: bool = option(values.boolean, "no", "yes: listen beyond loopback without TLS; said loudly at each start")
@@ -126,7 +126,7 @@ class MailSection:
     security: str = option(values.choice("none", "starttls", "tls"), "none", "none, starttls or tls")
     user: str = option(values.text, "", "login")
     password_file: Path | None = option(
-        values.optional_path, "", "a file that holds the password, readable by us alone"
+        values.secret_path, "", "a file that holds the password, readable by us alone; or credential:NAME"
     )
     sender: str = option(values.text, "", "the From address")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import pwd
 import re
 import shlex
@@ -20,6 +21,8 @@ _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([smhd]?)", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_CREDENTIAL = "credential:"
+CREDENTIALS_PLACE = "/run/credentials/monagent.service"
 _SHARE = re.compile(r"(?:([0-9]{1,3})\s*%|([0-9]{1,9}))")
 
 
@@ -176,6 +179,17 @@ def path(value: str, base: Path) -> Path:
 def optional_path(value: str, base: Path) -> Path | None:
     """A path, or nothing."""
     return base / value if value else None
+
+
+def secret_path(value: str, base: Path) -> Path | None:
+    """A path, or nothing, or `credential:NAME` for what systemd hands to the service (LoadCredential=)."""
+    if not value.startswith(_CREDENTIAL):
+        return optional_path(value, base)
+    name = value.removeprefix(_CREDENTIAL)
+    if not name or "/" in name or name in (".", ".."):
+        raise ValueError(f'"{name}" is not the name of a credential (example: {_CREDENTIAL}agent.key)')
+    # People who try the configuration on a terminal have no such variable; they look where the service's are.
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS_PLACE, name)
 
 
 def networks(value: str, _base: Path) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -7,12 +7,7 @@ import io
 import socket
 import sys
 import time
-from http import HTTPStatus
 from typing import Any
-
-from monagent.errors import HttpRefusal
-
-_CHUNK = 64 * 1024
 
 
 class Deadline:
@@ -68,59 +63,3 @@ class DeadlineFile(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
-
-
-class RequestReader:
-    """What cheroot reads a connection through: heads first, then bodies, each under the connection's deadline."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._buffer = b""
-        self.deadline = Deadline()
-        self.closed = False
-
-    def has_data(self) -> bool:
-        """Whether bytes of a next request were read already."""
-        return bool(self._buffer)
-
-    def read_head(self, limit: int) -> bytes:
-        """Read up to and including the empty line; b"" when the other side closed before it began.
-
-        Raises:
-            HttpRefusal: the head is larger than `limit`, or was cut off.
-            TimeoutError: the deadline passed.
-        """
-        data = self._buffer.lstrip(b"\r\n")
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            if len(data) > limit:
-                raise HttpRefusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            more = self._receive()
-            if not more:
-                if data:
-                    raise HttpRefusal(HTTPStatus.BAD_REQUEST)
-                return b""
-            data = data + more if data else more.lstrip(b"\r\n")
-        if end > limit:
-            raise HttpRefusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        self._buffer = data[end + 4 :]
-        return data[: end + 4]
-
-    def read(self, size: int) -> bytes:
-        """Read `size` bytes of a body, fewer only when the other side closes."""
-        parts, missing = [self._buffer[:size]], size - len(self._buffer)
-        self._buffer = self._buffer[size:]
-        while missing > 0:
-            more = self._receive()
-            if not more:
-                break
-            parts.append(more[:missing])
-            self._buffer = more[missing:]
-            missing -= len(more)
-        return b"".join(parts)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def _receive(self) -> bytes:
-        self._sock.settimeout(self.deadline.timeout())
-        return self._sock.recv(_CHUNK)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monagent.errors import Refused
+from monagent.private_file import exposure, read_file
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -66,15 +65,10 @@ class PemFile:
         Args:
             gid: of the group that may read a key which belongs to root.
         """
-        mode = stat.S_IMODE(self.status.st_mode)
         if not self.has_key:
-            return f"{self.path} can be changed by others: chmod go-w {self.path}" if mode & 0o022 else ""
-        if mode & 0o022:
-            return f"{self.path} holds a key and can be changed by others: chmod 600 {self.path}"
-        for_us = self.status.st_uid == 0 and self.status.st_gid == gid
-        if mode & 0o004 or (mode & 0o040 and not for_us):
-            return f"{self.path} holds a key and can be read by others: chmod 600 {self.path} (and make a new key)"
-        return ""
+            changeable = self.status.st_mode & 0o022
+            return f"{self.path} can be changed by others: chmod go-w {self.path}" if changeable else ""
+        return exposure(self.path, self.status, "holds a key", "a new key", gid)
 
     def age_problem(self, now: datetime) -> str:
         """What is wrong with the dates of the certificate that is shown to others: the first one."""
@@ -98,27 +92,10 @@ def read(path: Path) -> PemFile:
     Raises:
         Refused: it cannot be read.
     """
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise Refused(f"{path} is no file")
-            data = file.read(SIZE_LIMIT + 1)
-    except FileNotFoundError:
-        raise Refused(f"there is no file {path}") from None
-    except (OSError, ValueError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-        raise Refused(f"{path} cannot be read by uid {os.geteuid()}: {reason}") from error
-    if len(data) > SIZE_LIMIT:
-        raise Refused(f"{path} is too large for a certificate or a key")
+    data, status = read_file(path, SIZE_LIMIT, "a certificate or a key")
     return PemFile(
         path, status, tuple(_validity(block) for block in _CERTIFICATE.findall(data)), bool(_KEY.search(data))
     )
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Opening a named pipe would wait for somebody to write.
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _validity(block: bytes) -> Validity | None:

@@ -325,9 +325,10 @@ class Reception:
             if visitor.stranger:
                 raise HttpRefusal(HTTPStatus.FORBIDDEN)
             self._check_names(visitor)
-            if not visitor.inbox.begun:
-                visitor.deadline = time.monotonic() + REQUEST_SECONDS
+            begun = visitor.inbox.begun
             visitor.inbox.feed(data)
+            if visitor.inbox.begun and not begun:  # empty lines do not count, so nobody stays by sending them
+                visitor.deadline = time.monotonic() + REQUEST_SECONDS
             if visitor.inbox.is_whole():
                 self._hand_over(visitor)
                 return

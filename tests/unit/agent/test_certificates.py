@@ -9,7 +9,9 @@ import pytest
 
 from monagent.agent import certificates
 from monagent.agent.doctor import Diagnosis, examine
+from monagent.agent.service import Agent
 from monagent.config.settings import Settings, load
+from monagent.errors import ConfigError
 from tests.support.authority import DAY, Authority, Pair, now, self_signed, written
 
 
@@ -63,6 +65,24 @@ def test_the_files_of_a_server_that_is_called_by_http_do_not_matter(tmp_path: Pa
     path = written(tmp_path / "client.cfg", b"[monitor]\nurl = http://a/\n")
 
     assert places(load(path)) == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_password_that_others_can_read_is_a_problem_with_its_line(tmp_path: Path, mode: int) -> None:
+    """An agent neither starts with it nor tells it."""
+    password = written(tmp_path / "password", b"s3cret\n")
+    password.chmod(mode)
+    path = written(
+        tmp_path / "client.cfg", f"[monitor]\nurl = http://a/\n[mail]\npassword_file = {password}\n".encode()
+    )
+    if mode == 0o600:
+        certificates.check(load(path))
+        return
+    with pytest.raises(ConfigError, match="can be read by others") as caught:
+        Agent(load(path))
+
+    assert [(one.line, one.section, one.option) for one in caught.value.problems] == [(4, "mail", "password_file")]
+    assert "s3cret" not in str(caught.value)
 
 
 # -- how long they count ------------------------------------------------------------------------------------------

@@ -76,6 +76,9 @@ BASE = Path("/etc/monagent")
         (values.path, "../a", BASE / "../a"),
         (values.optional_path, "", None),
         (values.optional_path, "a", BASE / "a"),
+        (values.secret_path, "", None),
+        (values.secret_path, "a", BASE / "a"),
+        (values.secret_path, "credential:a.key", Path("/run/credentials/monagent.service/a.key")),
         (values.networks, "", ()),
         (
             values.networks,
@@ -175,9 +178,23 @@ def test_an_io_priority_can_be_written_as_it_was_read(text: str) -> None:
     assert values.io_priority_text(values.io_priority(text, BASE)) == text
 
 
+def test_credentials_are_where_systemd_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a service of another name."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/other.service")
+
+    assert values.secret_path("credential:a", BASE) == Path("/run/credentials/other.service/a")
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "/etc/shadow", "a/b"])
+def test_a_credential_is_named_and_nothing_else(name: str) -> None:
+    """No path."""
+    with pytest.raises(ValueError, match="not the name of a credential"):
+        values.secret_path(f"credential:{name}", BASE)
+
+
 READERS = [
     values.text, values.words, values.lines, values.command, values.boolean, values.duration, values.size, values.share,
-    values.count(0, 100), values.choice("a"), values.path, values.optional_path, values.networks, values.url, values.database,
+    values.count(0, 100), values.choice("a"), values.path, values.optional_path, values.secret_path, values.networks, values.url, values.database,
     values.public_key, values.size_or_none, values.count_or_none(0, 100), values.niceness, values.io_priority,
 ]  # fmt: skip
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monagent.errors import HttpRefusal
-from monagent.rpc.deadline import Deadline, DeadlineFile, RequestReader
+from monagent.rpc.deadline import Deadline, DeadlineFile
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -39,13 +38,6 @@ def drip(far: socket.socket, data: bytes, pause: float) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
-
-
-def reader_of(ours: socket.socket, seconds: float = 10) -> RequestReader:
-    """A reader whose clock runs."""
-    reader = RequestReader(ours)
-    reader.deadline.arm(seconds)
-    return reader
 
 
 def test_time_runs_from_arming() -> None:
@@ -130,134 +122,3 @@ def test_a_closed_file_lets_its_socket_go(pair: Pair) -> None:
     file.close()
 
     assert far.recv(1) == b""
-
-
-def test_a_head_in_pieces_is_put_together(pair: Pair) -> None:
-    """The end may be split anywhere."""
-    far, ours = pair
-    reader = reader_of(ours)
-    thread = drip(far, b"POST / HTTP/1.1\r\nA: b\r\n\r\n", 0.001)
-    head = reader.read_head(100)
-    thread.join(10)
-
-    assert head == b"POST / HTTP/1.1\r\nA: b\r\n\r\n"
-    assert not reader.has_data()
-
-
-def test_what_follows_a_head_is_kept_for_later(pair: Pair) -> None:
-    """Body and next request may come in the same segment."""
-    far, ours = pair
-    reader = reader_of(ours)
-    far.sendall(b"A\r\n\r\nbodyB\r\n\r\n")
-
-    assert reader.read_head(100) == b"A\r\n\r\n"
-    assert reader.has_data()
-    assert reader.read(4) == b"body"
-    assert reader.read_head(100) == b"B\r\n\r\n"
-    assert not reader.has_data()
-
-
-def test_empty_lines_before_a_head_are_skipped(pair: Pair) -> None:
-    """Some clients end a body with a line end too many."""
-    far, ours = pair
-    far.sendall(b"\r\n\r\n\nA\r\n\r\n")
-
-    assert reader_of(ours).read_head(100) == b"A\r\n\r\n"
-
-
-def test_nothing_at_all_is_no_head(pair: Pair) -> None:
-    """A connection that closes between requests is no error."""
-    far, ours = pair
-    far.close()
-
-    assert reader_of(ours).read_head(100) == b""
-
-
-def test_a_head_cut_off_is_refused(pair: Pair) -> None:
-    """Half a head is a bad request."""
-    far, ours = pair
-    far.sendall(b"POST / HT")
-    far.close()
-
-    with pytest.raises(HttpRefusal, match="400"):
-        reader_of(ours).read_head(100)
-
-
-def test_a_head_of_exactly_the_limit_is_read(pair: Pair) -> None:
-    """Without the line end and the empty line that end it."""
-    far, ours = pair
-    far.sendall(b"x" * 100 + b"\r\n\r\n")
-
-    assert len(reader_of(ours).read_head(100)) == 104
-
-
-def test_a_head_over_the_limit_is_refused(pair: Pair) -> None:
-    """One byte more gets 431."""
-    far, ours = pair
-    far.sendall(b"x" * 101 + b"\r\n\r\n")
-
-    with pytest.raises(HttpRefusal, match="431"):
-        reader_of(ours).read_head(100)
-
-
-def test_an_endless_head_is_refused(pair: Pair) -> None:
-    """Long before its end would come."""
-    far, ours = pair
-    far.sendall(b"x" * 5000)
-
-    with pytest.raises(HttpRefusal, match="431"):
-        reader_of(ours).read_head(100)
-
-
-@pytest.mark.parametrize("data", [b"x" * 40, b"\r\n" * 20])
-def test_a_dripping_head_ends_at_the_deadline(pair: Pair, data: bytes) -> None:
-    """Also one of empty lines alone."""
-    far, ours = pair
-    reader = reader_of(ours, 0.3)
-    started = time.monotonic()
-    thread = drip(far, data, 0.05)
-    with pytest.raises(TimeoutError):
-        reader.read_head(100)
-    took = time.monotonic() - started
-    ours.close()
-    thread.join(10)
-
-    assert took < 1.5
-
-
-def test_a_dripping_body_ends_at_the_deadline(pair: Pair) -> None:
-    """Body and head share one deadline."""
-    far, ours = pair
-    reader = reader_of(ours, 0.3)
-    thread = drip(far, b"x" * 40, 0.05)
-    with pytest.raises(TimeoutError):
-        reader.read(40)
-
-    ours.close()
-    thread.join(10)
-
-
-def test_a_body_cut_off_is_short(pair: Pair) -> None:
-    """The reader gives what came."""
-    far, ours = pair
-    far.sendall(b"half")
-    far.close()
-
-    assert reader_of(ours).read(10) == b"half"
-
-
-def test_a_body_is_never_longer_than_asked(pair: Pair) -> None:
-    """What comes after it stays for the next request."""
-    far, ours = pair
-    reader = reader_of(ours)
-    far.sendall(b"bodyrest")
-
-    assert (reader.read(4), reader.read(0), reader.read(4)) == (b"body", b"", b"rest")
-
-
-def test_an_unarmed_reader_waits_for_as_long_as_it_takes(pair: Pair) -> None:
-    """No deadline is a deadline that sockets understand too."""
-    far, ours = pair
-    far.sendall(b"A\r\n\r\n")
-
-    assert RequestReader(ours).read_head(100) == b"A\r\n\r\n"
