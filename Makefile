@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests wait for processes and sockets rather than compute.
+TEST_WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .PHONY: help demo test lint bench clean
 
@@ -16,7 +18,7 @@ demo: $(VENV)/installed-demo
 	@$(BIN)/python -m monagent.cli.demo $(if $(ONCE),--once)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
