@@ -103,6 +103,10 @@ class Updater:
             new = Installed(described.version if described else "", content.digest)
             return self._put_in_place(workshop, before, new, seal, token, watch=True)
 
+    def knows(self, name: str) -> bool:
+        """Whether a sensor is here, or a backup of one that was."""
+        return self._sensors.find(name) is not None or self._backups.newest(name) is not None
+
     def restore(self, name: str, token: str = "") -> Outcome:
         """Put the newest backup back; what stands there now becomes a backup.
 

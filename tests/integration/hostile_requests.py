@@ -302,7 +302,7 @@ def _commands() -> Iterator[Hostile]:
         "command: a processing of its name", post(call("cmd_submit_reading ", text("t"), text("echo"))), 200, (-32601,)
     )
     for name, ticket in {
-        "empty": "", "a blank": " ", "a line feed": "a\nb", "an escape": "a&#x9;b", "129 characters": "x" * 129,
+        "empty": "", "a line feed": "a\nb", "an escape": "a&#x9;b", "129 characters": "x" * 129,
         "an accent": "\u00e9", "100,000 characters": "x" * 100_000,
     }.items():  # fmt: skip
         yield Hostile(f"ticket: {name}", post(call("cmd_submit_reading", text(ticket), text("echo"))), 200, wrong)
@@ -313,13 +313,16 @@ def _commands() -> Iterator[Hostile]:
         yield Hostile(f"ticket: {name}", post(call("cmd_submit_reading", ticket, text("echo"))), 200, wrong)
     for sensor in (
         "../canary", "../../canary", "./echo", "echo/", "echo/check", "echo/../../canary", ".", "..", "...", "", " ",
-        "/bin/sh", "canary", "link", "linked", ".hidden", "-x", "echo ", " echo", "ECHO", "echo&#10;", "..%2fcanary",
+        "/bin/sh", "canary", "con", "check", ".hidden", "-x", "echo ", " echo", "Echo", "echo&#10;", "..%2fcanary",
         "..\\canary", "\u2025/canary", "\uff0e\uff0e\uff0fcanary", "echo;id", "$(id)", "`id`", "*", "ech?", "~", "x" * 65,
-        "x" * 5000, "../sensors_backup/canary", "echo.", "con", "check",
+        "x" * 5000, "../sensors_backup/canary",
     ):  # fmt: skip
         for method in ("cmd_submit_reading", "cmd_restore_sensor_code"):
             yield Hostile(
-                f"{method}: {sensor[:40]!r}", post(call(method, text(f"h-{method}"), text(sensor))), 200, wrong
+                f"{method}: {sensor if len(sensor) < 50 else len(sensor)!r}",
+                post(call(method, text(f"h-{method}"), text(sensor))),
+                200,
+                wrong,
             )
     for name, arguments in {
         "a struct": "<struct/>", "a number": "<int>1</int>", "bytes": "<base64>QQ==</base64>",

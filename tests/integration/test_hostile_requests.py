@@ -43,14 +43,11 @@ class Watched:
         """Programs that sing when they are run; no command may ever reach one."""
         here, song = self.agent.directory, f"#!/bin/sh\ntouch '{self.sung}'\necho 1\n"
         write_sensor(here, "echo", ECHO)
-        for place in ("canary", "sensors_backup/canary", "sensors/.hidden", "sensors/ECHO/inner"):
+        for place in ("canary", "sensors_backup/canary", "sensors/.hidden", "sensors/echo/inner"):
             program = here / place / "check"
             program.parent.mkdir(parents=True, exist_ok=True)
             program.write_text(song)
             program.chmod(0o755)
-        (here / "sensors/link").symlink_to("../canary")
-        (here / "sensors/linked").mkdir()
-        (here / "sensors/linked/check").symlink_to("../../canary/check")
 
     def expect_good_service(self) -> None:
         """Somebody who means well is served at once."""

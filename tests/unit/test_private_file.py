@@ -57,7 +57,11 @@ def test_what_is_no_line_of_text_is_refused(tmp_path: Path, content: bytes) -> N
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     """A directory, a named pipe that nobody writes to, nothing at all."""
     os.mkfifo(tmp_path / "pipe")
-    for path, said in ((tmp_path, "is a directory"), (tmp_path / "pipe", "no file"), (tmp_path / "none", "there is no file")):
+    for path, said in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "pipe", "no file"),
+        (tmp_path / "none", "there is no file"),
+    ):
         with pytest.raises(Refused, match=said):
             read_password(path)
 

@@ -87,13 +87,24 @@ def desk(tmp_path: Path) -> Desk:
 # -- arguments ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind", [update_sensor_code.COMMAND, restore_sensor_code.COMMAND], ids=lambda kind: kind.method
-)
-def test_one_name_is_taken_whether_the_sensor_is_here_or_not(desk: Desk, kind: commands.kind.CommandKind) -> None:
-    """An update may bring it."""
-    for name in ("load", "9", "_x", "disk-usage_2.old", "x" * 64):
-        assert kind.check([name], desk.tools) == [name]
+NAMES = ("load", "9", "_x", "disk-usage_2.old", "x" * 64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_update_may_bring_a_sensor_that_is_not_here(desk: Desk, name: str) -> None:
+    """Any name will do."""
+    assert update_sensor_code.check([name], desk.tools) == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restore_needs_a_sensor_or_a_backup_of_one(desk: Desk, name: str) -> None:
+    """What is known under no name is refused before it is acknowledged."""
+    with pytest.raises(BadArguments, match="no such sensor here"):
+        restore_sensor_code.check([name], desk.tools)
+    desk.backups.mkdir(exist_ok=True)
+    (desk.backups / f"{name}_2026-11-22T09:30:00").mkdir()
+
+    assert restore_sensor_code.check([name], desk.tools) == [name]
 
 
 @pytest.mark.parametrize(
