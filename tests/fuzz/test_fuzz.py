@@ -8,16 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.unit.sensors_stock.runner import missing
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_fuzzing_packages_finds_nothing(tmp_path: Path) -> None:
-    """Ten seconds of changed packages raise nothing but refusals, and those that are read keep the rules."""
+@pytest.mark.parametrize("what", ["archive", "request"])
+def test_fuzzing_finds_nothing(tmp_path: Path, what: str) -> None:
+    """Ten seconds of changed packages and requests raise nothing but refusals, and those that are read keep the rules."""
     if importlib.util.find_spec("atheris") is None:
         missing("atheris")
-    command = [sys.executable, "-m", "tests.fuzz.fuzz_archive", "-max_total_time=10", f"-artifact_prefix={tmp_path}/"]
+    command = [sys.executable, "-m", f"tests.fuzz.fuzz_{what}", "-max_total_time=10", f"-artifact_prefix={tmp_path}/"]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
