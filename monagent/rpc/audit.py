@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -14,6 +15,7 @@ log = logging.getLogger("monagent.audit")
 
 _QUIET = ("healthcheck",)
 _SHOWN = 128
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/@,+-]+")
 
 
 class Audit:
@@ -61,4 +63,4 @@ class Audit:
 
 def _quoted(text: str | int) -> str:
     shown = str(text)[:_SHOWN]
-    return shown if shown.isascii() and shown.isprintable() and " " not in shown and shown else ascii(shown)
+    return shown if _PLAIN.fullmatch(shown) else ascii(shown)
