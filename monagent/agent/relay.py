@@ -115,6 +115,12 @@ class Relay:
         self._hinted.set()
         self._woken.set()
 
+    def hand_in_the_rest(self, deadline: float) -> None:
+        """Wait until the server has been offered all that is due, unless it is away, at most until `deadline`."""
+        while self.away_since is None and time.monotonic() < deadline and self._journal.due(1):
+            self.wake()
+            time.sleep(GATHER_SECONDS)
+
     def stop(self, deadline: float) -> None:
         """Stop after the exchange under way, or at `deadline` (monotonic seconds); what is left stays journaled."""
         self._stopping = True

@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """What the parts beside the executor get for ending."""
+LAST_RESULTS_SECONDS = 2.0
+"""What the server gets of it for taking the last results; what it does not take is delivered after the next start."""
 
 
 class Agent:
@@ -192,6 +194,7 @@ class Agent:
             self._runner.kill_all()
         deadline = time.monotonic() + STOP_SECONDS
         self._endpoint.stop()
+        self._relay.hand_in_the_rest(time.monotonic() + LAST_RESULTS_SECONDS)
         self._mover.stop(deadline)
         self._housekeeping.stop(deadline)
         self._relay.stop(deadline)
@@ -291,7 +294,7 @@ class Agent:
 
     def _use_server(self, url: str) -> None:
         self._settings = replace(self._settings, monitor=replace(self._settings.monitor, url=url))
-        self._upstream.follow(Upstream(self._settings.monitor))
+        self._upstream.move(url)
         self._relay.use(self._upstream.relay_client())
 
     def _amend(self, token: str, outcome: Outcome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 
 from monagent.config.settings import MonitorSection
 from monagent.errors import ConfigError, Fault, Refused, Unavailable
@@ -31,6 +32,11 @@ class Upstream:
     def follow(self, other: Upstream) -> None:
         """From now on connect as that one does."""
         self.monitor, self._tls = other.monitor, other._tls
+
+    def move(self, url: str) -> None:
+        """From now on connect to that server, with the same TLS files as they were read."""
+        self.monitor = replace(self.monitor, url=url)
+        self._tls = self._tls or _context(self.monitor, url)
 
     @property
     def url(self) -> str:

@@ -211,7 +211,7 @@ def _half_a_body(connection: socket.socket) -> None:
 
 def _read_nothing(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-    connection.sendall(post(b"<methodCall><methodName>system.listMethods</methodName></methodCall>") * 50)
+    connection.sendall(post(b"<methodCall><methodName>system.listMethods</methodName></methodCall>") * 10)
 
 
 def _served_once(connection: socket.socket) -> None:

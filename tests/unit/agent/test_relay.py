@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 import xmlrpc.client
@@ -62,6 +63,40 @@ def finished(journal: Journal, *tickets: int | str, method: str = "cmd_submit_re
 def settled(journal: Journal, ticket: int | str) -> str:
     """The state of the last command with this ticket."""
     return str(rows(journal._path, f"select state from command where ticket = '{ticket}' order by id")[-1][0])
+
+
+# -- the end ------------------------------------------------------------------------------------------------------
+
+
+def test_the_last_results_are_handed_in_before_the_end(
+    journal: Journal, start: StartRelay, plain_monitor: Monitor
+) -> None:
+    """All that are due, but not those that the server has refused and that wait for their next try."""
+    plain_monitor.refuse = lambda ticket: ticket == 3
+    relay = start(plain_monitor.url)
+    finished(journal, *range(1, 250))
+    relay.hand_in_the_rest(time.monotonic() + 10)
+
+    assert len(plain_monitor.tickets()) == 248
+    assert settled(journal, 3) == "finished"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_that_takes_nothing_does_not_hold_up_the_end(journal: Journal, clock: Clock, answers: bool) -> None:
+    """Neither one that is away nor one that never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if answers:
+            listener.listen()
+        relay = Relay(journal, Client(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=3), clock=clock)
+        relay.start()
+        finished(journal, 1)
+        begun = time.monotonic()
+        relay.hand_in_the_rest(begun + 0.5)
+        assert time.monotonic() - begun < 1.5
+        relay.stop(time.monotonic() + 10)
+
+    assert settled(journal, 1) == "finished"
 
 
 # -- handing in ---------------------------------------------------------------------------------------------------

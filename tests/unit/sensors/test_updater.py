@@ -893,15 +893,31 @@ def test_a_test_that_leaves_a_child_behind_is_over_all_the_same(host: Host) -> N
     assert tree.content_of(host.sensors / NAME).digest == outcome["digest"]
 
 
-def test_what_changes_after_its_test_is_not_installed(host: Host) -> None:
-    """A swap may have to wait for a run; a daemon of the test must not use that time."""
+def host_where(path: Path, change: Callable[[Path], None]) -> Host:
+    """One where something happens to a version a moment after its test, by somebody who may do that."""
+    real = Runner().run
+
+    def later(version: Path) -> None:
+        time.sleep(0.5)
+        change(version)
+        (path / "changed").touch()
+
+    def run(one: Run) -> RunResult:
+        result = real(one)
+        if one.argv[-1] == "options":
+            threading.Thread(target=later, args=(Path(one.argv[0]).parent,)).start()
+        return result
+
+    return Host(path, run=run)
+
+
+def test_what_changes_after_its_test_is_not_installed(tmp_path: Path) -> None:
+    """A swap may have to wait for a run; nobody must use that time."""
+    host = host_where(tmp_path, lambda version: (version / "late").touch())
     lay(host.sensors / NAME, {"check": SLOW.format(go=host.path / "go", number=1), "lib/number": "1\n"})
     run, output = in_thread(host.prints)
     wait_for(host.path / "go.began")
-    daemon = (
-        f"""setsid sh -c 'sleep 0.6; touch "$1/late" {host.path}/changed' x "${{0%/*}}" >/dev/null 2>&1 & sleep 0.2"""
-    )
-    update, came = in_thread(lambda: host.install(2, daemon))
+    update, came = in_thread(lambda: host.install(2))
     wait_for(host.path / "changed")
     (host.path / "go").touch()
     for thread in (run, update):
@@ -909,25 +925,23 @@ def test_what_changes_after_its_test_is_not_installed(host: Host) -> None:
 
     assert output == ["1 1 1"]
     if isinstance(came[0], Refused):
-        assert host.store.installed(NAME).digest != digest(version(2, daemon))
+        assert host.store.installed(NAME).digest != digest(version(2))
     else:
         assert host.store.installed(NAME).digest == came[0]["digest"]
 
 
 @pytest.mark.parametrize("change", ["install", "restore"])
-def test_what_is_removed_after_its_test_was_never_installed(host: Host, change: str) -> None:
+def test_what_is_removed_after_its_test_was_never_installed(tmp_path: Path, change: str) -> None:
     """It is not taken for a version that is in place already; nobody is told that it is, and a backup stays one."""
-    daemon = f"""setsid sh -c 'sleep 0.6; rm -rf "$1"; touch {host.path}/removed' x "${{0%/*}}" >/dev/null 2>&1 & sleep 0.2"""
+    host = host_where(tmp_path, shutil.rmtree)
     slow = {"check": SLOW.format(go=host.path / "go", number=1), "lib/number": "1\n"}
     lay(host.sensors / NAME, slow)
-    lay(host.backups / "load_2026-01-01T00:00:00", version(2, daemon))
+    lay(host.backups / "load_2026-01-01T00:00:00", version(2))
     run, output = in_thread(host.prints)
     wait_for(host.path / "go.began")
     before = snapshot(host.sensors, host.backups)
-    update, came = in_thread(
-        (lambda: host.updater.restore(NAME)) if change == "restore" else (lambda: host.install(2, daemon))
-    )
-    wait_for(host.path / "removed")
+    update, came = in_thread((lambda: host.updater.restore(NAME)) if change == "restore" else (lambda: host.install(2)))
+    wait_for(host.path / "changed")
     (host.path / "go").touch()
     for thread in (run, update):
         thread.join(30)
