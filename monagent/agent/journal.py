@@ -170,6 +170,10 @@ class Journal:
 
         self._writer.gather(write)
 
+    def settle(self) -> None:
+        """Wait until all that was handed in is on disk, or cannot be written now."""
+        self._writer.submit(lambda _db: True)
+
     def unfinished(self) -> list[Job]:
         """What was accepted and not finished, oldest first: the work of a process that was killed."""
         rows = self._all(f"select {COMMAND} from command where state = 'accepted' order by id")

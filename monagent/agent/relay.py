@@ -117,6 +117,7 @@ class Relay:
 
     def hand_in_the_rest(self, deadline: float) -> None:
         """Wait until the server has been offered all that is due, unless it is away, at most until `deadline`."""
+        self._journal.settle()
         while self.away_since is None and time.monotonic() < deadline and self._journal.due(1):
             self.wake()
             time.sleep(GATHER_SECONDS)
