@@ -29,6 +29,8 @@ port = {port}
 workers = {workers}
 [sensor]
 timeout = 300
+[sensor:tiny]
+overlap = yes
 """
 _CALL = (
     "<?xml version='1.0'?><methodCall><methodName>cmd_submit_reading</methodName><params>"

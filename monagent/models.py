@@ -76,11 +76,6 @@ class Bounds:
         """Those of setrlimit(2), in the order of the attributes."""
         return self.memory, self.processes, self.files, self.cpu_seconds, self.file_size
 
-    @property
-    def any(self) -> bool:
-        """Whether there is anything to be bounded."""
-        return self != UNBOUNDED
-
 
 UNBOUNDED = Bounds()
 

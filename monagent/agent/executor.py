@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from monagent.agent.turns import Claim, Turns
+from monagent.agent.turns import NOTHING, Claim, Turns
 from monagent.models import Job, Outcome
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,9 @@ class Lane:
             thread.start()
 
     def put(self, job: Job) -> None:
-        """Queue a job; returns at once."""
-        self._queue.put(job)
+        """Queue a job, or keep it until it is its turn; returns at once."""
+        if self._turns is None or self._turns.begin(job):
+            self._queue.put(job)
 
     @property
     def waiting(self) -> int:
@@ -76,14 +77,18 @@ class Lane:
         return not self.abandoned
 
     def _work(self) -> None:
-        while (job := self._queue.get()) is not None and not self._stopping:
-            if self._turns is None:
-                self._do(job)
-                continue
-            following = job if self._turns.begin(job) else None
+        while (job := self._queue.get()) is not None:
+            following: Job | None = job
             while following is not None and not self._stopping:
                 self._do(following)
-                following = self._turns.end(following)
+                following = self._after(following)
+
+    def _after(self, done: Job) -> Job | None:
+        """The job that this worker does next without a look at the queue."""
+        began = self._turns.end(done) if self._turns else []
+        for job in began[1:]:
+            self._queue.put(job)
+        return began[0] if began else None
 
     def _do(self, job: Job) -> None:
         with self._running_lock:
@@ -116,12 +121,11 @@ class Executor:
         failed: Failed,
         finish: Finish,
         is_long: Callable[[str], bool],
-        claim_of: Callable[[Job], Claim | None] = lambda _job: None,
+        claim_of: Callable[[Job], Claim] = lambda _job: NOTHING,
     ) -> None:
         self._is_long = is_long
-        # One slow sensor must leave workers to the others.
-        turns = Turns(max(1, workers * 3 // 4), claim_of)
-        self._short = Lane("worker", workers, perform, failed, finish, turns)
+        turns = Turns(workers, claim_of)
+        self._short = Lane("worker", turns.most, perform, failed, finish, turns)
         self._long = Lane("long-worker", 2, perform, failed, finish)
 
     def start(self) -> None:

@@ -25,7 +25,7 @@ from monagent.agent.relay import Relay
 from monagent.agent.rights import become
 from monagent.agent.scheduling import patient_threads
 from monagent.agent.spool import JOURNAL_FILE
-from monagent.agent.turns import Claim
+from monagent.agent.turns import NOTHING, Claim
 from monagent.agent.upstream import Upstream
 from monagent.agent.wiring import sensor_probation, sensor_store, sensor_updater
 from monagent.config.settings import Settings
@@ -324,9 +324,9 @@ class Agent:
         except (OSError, KeyError) as error:
             log.error("sensors cannot be run as %s: %s", user, error)  # noqa: TRY400 - the reading of each says so, too
 
-    def _claim_of(self, job: Job) -> Claim | None:
+    def _claim_of(self, job: Job) -> Claim:
         if job.command.method != SUBMIT_READING:
-            return None
+            return NOTHING
         name, arguments = job.command.arguments
         return Claim(name, "" if self._tools.sensors.overlaps(name) else "\0".join([name, *arguments]))
 

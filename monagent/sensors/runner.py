@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from monagent.models import Bounds, Run, RunResult
+from monagent.models import UNBOUNDED, Bounds, Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
 from monagent.sensors import spawner
 from monagent.sensors.processes import (
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
 _CHUNK = 64 * 1024
+_MARK = MARK.encode()
 _PIPE_MAX = 1024 * 1024  # what a pipe holds at most (/proc/sys/fs/pipe-max-size)
 _LATE_SECONDS = GRACE_SECONDS + REAP_SECONDS + 5.0
 """Beyond its deadline, a run that the spawner tells nothing of is given up: then the spawner itself is stuck."""
@@ -64,7 +65,8 @@ class Runner:
     """Runs programs. Any number of threads may call `run()` at once."""
 
     def __init__(self) -> None:
-        self._environment = clean_environment()
+        # Bytes, so that they need not be made anew for each run.
+        self._environment = {os.fsencode(name): os.fsencode(value) for name, value in clean_environment().items()}
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
@@ -163,7 +165,7 @@ class Runner:
                 stdin=self._null,
                 stdout=out,
                 stderr=err,
-                env={**self._environment, MARK: mark},
+                env={**self._environment, _MARK: mark.encode()},
                 cwd="/",
                 start_new_session=True,
             )
@@ -257,7 +259,7 @@ class _Here:
         self._strays = strays
         self._forget = forget
         self._stage = 0
-        if bounds.any:
+        if bounds is not UNBOUNDED:
             restrict(process.pid, bounds.limits, bounds.nice, bounds.io)
         try:
             self.descriptor = os.pidfd_open(process.pid)
@@ -267,7 +269,7 @@ class _Here:
             raise
 
     def settled(self) -> None:
-        if self._bounds.any:
+        if self._bounds is not UNBOUNDED:
             restrict_all(self._process.pid, self._bounds.limits, self._bounds.nice, self._bounds.io)
 
     def overdue(self) -> float | None:

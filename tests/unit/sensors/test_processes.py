@@ -190,9 +190,9 @@ def test_all_limits_are_set(start: Start) -> None:
     """Soft and hard, so that nothing can raise them; CPU time has one second between XCPU and KILL."""
     process = start("sleep 60")
     restrict(process.pid, (1 << 28, 100, 64, 50, 1 << 20), 7, -1)
-    found = {kind: limit(process.pid, kind) for kind in (resource.RLIMIT_DATA, resource.RLIMIT_NPROC)}
 
-    assert found == {resource.RLIMIT_DATA: (1 << 28, 1 << 28), resource.RLIMIT_NPROC: (100, 100)}
+    assert limit(process.pid, resource.RLIMIT_DATA) == (1 << 28, 1 << 28)
+    assert os.geteuid() == 0 or limit(process.pid, resource.RLIMIT_NPROC) == (100, 100)  # root's are not counted
     assert limit(process.pid, resource.RLIMIT_NOFILE) == (64, 64)
     assert limit(process.pid, resource.RLIMIT_CPU) == (50, 51)
     assert limit(process.pid, resource.RLIMIT_FSIZE) == (1 << 20, 1 << 20)
@@ -400,12 +400,12 @@ def test_sweeping_soon_is_asked_for_until_a_group_is_gone(start: Start) -> None:
     leader = start("sleep 60 & echo $!")
     child = int(line(leader))
     leader.wait(20)
-    strays = Strays(list)
+    strays = Strays(list, "token")
     strays.leave_group(leader.pid)
 
     assert strays.sweep({}, 1)
     os.kill(child, signal.SIGKILL)
-    wait_until(lambda: not strays.sweep({}, 1), "the group is gone")
+    wait_until(lambda: reaped(child) and not strays.sweep({}, 1), "the group is gone")
 
 
 def test_what_cannot_be_killed_is_not_hurried_after_for_ever(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
