@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import acknowledging, footprint, machine, sensors
+from benchmarks import acknowledging, elsewhere, footprint, machine, sensors
 from benchmarks.agent import Agent
 from benchmarks.load import Sink
 from benchmarks.programs import BenchmarkError, compile_all
@@ -57,6 +57,10 @@ class Bench:
             _report(agent)
         return rows
 
+    def elsewhere(self) -> list[Row]:
+        """Sensors of another user."""
+        return elsewhere.rows(self.folder, self.programs["tiny"], self.sink, self.effort)
+
     def start(self) -> list[Row]:
         """Starts."""
         return [footprint.start(self.folder, self.programs["tiny"], 5)]
@@ -94,7 +98,7 @@ def _measure(folder: Path, effort: Effort) -> list[Row]:
     programs = compile_all(folder)
     with Sink(programs["load"]) as sink:
         bench = Bench(folder, programs, sink, effort)
-        groups = [bench.throughput, bench.logging, bench.acknowledging, bench.start, bench.sensors]
+        groups = [bench.throughput, bench.logging, bench.acknowledging, bench.elsewhere, bench.start, bench.sensors]
         return [row for group in groups for row in _group(group.__name__, group)]
 
 

@@ -46,7 +46,9 @@ _LONG_SENSOR = "#!/bin/sh\nexec sleep 170\n"
 class Agent:
     """A process of the real program, ready for commands inside the `with` block, gone after it."""
 
-    def __init__(self, folder: Path, url: str, tiny: Path, *, workers: int = 8, quiet: bool = True) -> None:
+    def __init__(
+        self, folder: Path, url: str, tiny: Path, *, workers: int = 8, quiet: bool = True, more: str = ""
+    ) -> None:
         """
         Args:
             folder: made for its configuration, its state and its two sensors, `tiny` and the very long `long`.
@@ -54,6 +56,7 @@ class Agent:
             tiny: the program of the sensor `tiny`.
             workers: checks at the same time.
             quiet: log warnings only, else as much as by default; into a file either way.
+            more: lines for the section of `tiny`.
         """
         self._folder = folder
         self._quiet = quiet
@@ -63,7 +66,7 @@ class Agent:
         shutil.copy(tiny, folder / "sensors/tiny/check")
         (folder / "sensors/long/check").write_text(_LONG_SENSOR)
         (folder / "sensors/long/check").chmod(0o755)
-        (folder / "client.cfg").write_text(_CONFIG.format(url=url, port=self.port, workers=workers))
+        (folder / "client.cfg").write_text(_CONFIG.format(url=url, port=self.port, workers=workers) + more)
 
     def __enter__(self) -> Self:
         program = Path(sys.executable).parent / "monagent"

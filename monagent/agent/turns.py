@@ -38,7 +38,7 @@ class Turns:
     """Lets jobs begin, or keeps them until it is their turn, oldest first. Any thread may call it.
 
     At most `workers` jobs are done at once. What one sensor has of them beyond its share of three quarters is only lent:
-    when others need it, they get as many workers more.
+    when others need it, they get as many workers more. (A single worker is not lent.)
     """
 
     def __init__(self, workers: int, claim_of: Callable[[Job], Claim]) -> None:
@@ -48,7 +48,7 @@ class Turns:
             claim_of: what a job wants.
         """
         self._workers = workers
-        self._share = workers * 3 // 4
+        self._share = max(1, workers * 3 // 4)
         self.most = 2 * workers - self._share
         """How many jobs there may be under way, with those in place of what is lent."""
         self._claim_of = claim_of
@@ -89,7 +89,7 @@ class Turns:
         under_way = len(self._claims)
         if under_way < self._workers:
             return True
-        modest = self._running[sensor] < max(self._share, 1)
+        modest = self._running[sensor] < self._share
         return modest and under_way - self._lent < self._workers and under_way < self.most
 
     def _take(self, job: Job, claim: Claim) -> None:

@@ -82,7 +82,9 @@ class AgentSection:
     port: int = option(values.count(0, 65535), "8080", "port to listen on; 0 takes a free one")
     state: Path = option(values.path, "var/", "directory of the journal, locks and pid file")
     user: str = option(values.user, "", "give up root and run as this user, once sensors of other users can be run")
-    workers: int = option(values.count(1, 256), "8", "checks at the same time")
+    workers: int = option(
+        values.count(1, 256), "8", "checks at the same time; a quarter more while one sensor holds up others"
+    )
     journal_limit: int = option(values.size, "256M", "size at which new commands are refused")
 
 

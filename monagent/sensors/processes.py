@@ -263,7 +263,8 @@ class Strays:
         strays = {pid: mark_of(pid) for pid in self._children()}
         if self._only:
             strays = {pid: mark for pid, mark in strays.items() if self._is_ours(pid, mark)}
-        strays = {pid: mark for pid, mark in strays.items() if not reaped(pid)}
+        # What shows the mark of a run that goes on may be its leader, just started; its end is not for us to take.
+        strays = {pid: mark for pid, mark in strays.items() if mark in running or not reaped(pid)}
         for group in [group for group in list(self._groups) if not group_exists(group)]:
             self._groups.pop(group, None)
         self._unmarked = {pid: seen for pid, seen in self._unmarked.items() if pid in strays}

@@ -305,7 +305,7 @@ def test_a_run_reads_the_files_of_its_own_version_while_updates_come_without_a_b
     tmp_path: Path, monitor: Monitor
 ) -> None:
     """Eight checks at a time and one update after the other: every reading is of one version, and both kinds go on."""
-    agent = AgentProcess(tmp_path / "agent", monitor.url)
+    agent = AgentProcess(tmp_path / "agent", monitor.url, "[sensor:tale]\noverlap = yes")
     unpack_sensor(agent.directory / "sensors" / "tale", VERSIONS[2])
     agent.start()
     proxy = agent.proxy()
