@@ -32,7 +32,9 @@ class SensorSection:
     user: str = option(values.user, "", "run sensors as this user (needs root); empty: as the agent itself")
     memory: int = option(values.size_or_none, "1G", "bytes of memory of its own that each process may use; or none")
     processes: int = option(
-        values.count_or_none(1, 1_000_000), "512", "processes that a sensor's user may have, root excepted; or none"
+        values.count_or_none(1, 1_000_000),
+        "4096",
+        "processes and threads that a sensor's user may have in all, root excepted; or none",
     )
     files: int = option(values.count_or_none(8, 1_000_000), "1024", "files that each process may have open; or none")
     cpu: int = option(values.count_or_none(1, 1_000_000), "none", "seconds of processor time for each process; or none")

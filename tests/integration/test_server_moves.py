@@ -21,6 +21,7 @@ from tests.integration.served import ECHO, fault_of, wait_until
 from tests.support.agent import AgentProcess, free_port, write_sensor
 from tests.support.bad_server import BAD
 from tests.support.monitor import Monitor, identity
+from tests.support.rights import AS_ROOT, needs_root
 
 ASK = "cmd_get_new_monitor_url"
 
@@ -495,13 +496,14 @@ def test_all_but_the_url_stays_as_it_was_in_the_file(
     text = FILE.format(port=agent.port, url=URL_LINES[line].format(monitor.url))
     agent.config.write_text(text)
     agent.config.chmod(0o604)
-    os.chown(agent.config, 1234, 4321)
+    owner = (1234, 4321) if AS_ROOT else (os.geteuid(), os.getegid())
+    os.chown(agent.config, *owner)
     agent.start()
     assert move(agent, new)["status"] == "ok"
     state = agent.config.stat()
 
     assert agent.config.read_text() == text.replace(monitor.url, new.url)
-    assert (stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid) == (0o604, 1234, 4321)
+    assert (stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid) == (0o604, *owner)
 
 
 def test_a_url_that_refers_to_another_option_is_replaced_and_the_other_option_stays(
@@ -569,6 +571,7 @@ def test_a_symbolic_link_stays_one_and_the_file_that_it_leads_to_is_written(
     assert os.listdir(real.parent) == ["agent.cfg"]
 
 
+@needs_root
 @pytest.mark.parametrize("what", ["file", "directory"])
 def test_a_file_that_root_cannot_write_either_is_a_reason_not_to_move(
     monitor: Monitor, agent: AgentProcess, what: str
@@ -603,6 +606,7 @@ def open_directory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+@needs_root
 def test_an_agent_that_may_not_write_its_file_says_so_and_stays(
     monitor: Monitor, new: Monitor, open_directory: Path
 ) -> None:
@@ -620,6 +624,7 @@ def test_an_agent_that_may_not_write_its_file_says_so_and_stays(
         agent.kill()
 
 
+@needs_root
 def test_an_agent_that_may_write_the_directory_but_does_not_own_the_file_says_so_and_stays(
     monitor: Monitor, new: Monitor, open_directory: Path
 ) -> None:

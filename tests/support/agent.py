@@ -109,7 +109,12 @@ class AgentProcess:
     def launch(self) -> None:
         """Start the process and return at once."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*self.program, "run", "-c", str(self.config)], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*self.program, "run", "-c", str(self.config)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            )
 
     def start(self) -> None:
         """Start the process and wait until it listens."""
@@ -129,6 +134,8 @@ class AgentProcess:
                 time.sleep(0.005)
             else:
                 return
+        self._process.send_signal(signal.SIGABRT)  # it tells where its threads are
+        self._process.wait(10)
         raise AssertionError(f"the agent did not listen within {START_SECONDS} s:\n{self.log.read_text()}")
 
     def signal(self, number: int) -> None:

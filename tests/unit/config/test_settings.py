@@ -49,7 +49,7 @@ BASE = Path("@")
 DEFAULTS: dict[str, dict[str, Any]] = {
     "sensor": {
         "executable": "check", "help": "options", "path": BASE / "sensors", "backup": BASE / "sensors_backup", "keep_backups": 5,
-        "timeout": 30.0, "output_limit": 65536, "user": "", "public_key": b"", "memory": 1024**3, "processes": 512, "files": 1024,
+        "timeout": 30.0, "output_limit": 65536, "user": "", "public_key": b"", "memory": 1024**3, "processes": 4096, "files": 1024,
         "cpu": -1, "file_size": 1024**3, "nice": 0, "ionice": -1,
     },
     "sensor:disk": {

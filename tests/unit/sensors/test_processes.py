@@ -338,7 +338,8 @@ def strays_of(*processes: subprocess.Popen[bytes], only: str = "") -> Strays:
 
 def test_a_stray_with_the_mark_of_a_run_that_goes_on_stays(start: Start) -> None:
     """The others go, are reaped, and while they are on their way another sweep soon is asked for."""
-    one, two = start("sleep 60", "token.1"), start("sleep 60", "token.2")
+    # Not "sleep 60" alone: the shell would become it, and has no mark for an instant then.
+    one, two = start("sleep 60; :", "token.1"), start("sleep 60; :", "token.2")
     strays = strays_of(one, two)
 
     assert strays.sweep({"token.2": 2}, 2)

@@ -508,7 +508,10 @@ def test_it_loads_neither_http_nor_xml_nor_tls_nor_threads(program: Program) -> 
     )
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     ours = {module for module in modules if module.partition(".")[0] == "monagent"}
-    mapped = Path(f"/proc/{program.workers()[0]}/maps").read_text()
+    mapped = Path(f"/proc/{program.workers()[0]}/maps").read_text().replace(place, "")
+    # Some interpreters are linked with libraries that others load when they need them.
+    bare = [sys.executable, "-I", "-S", "-c", "print(open('/proc/self/maps').read())"]
+    everywhere = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=True).stdout
 
     assert "socket" in modules
     assert ours == {"monagent", "monagent.sensors", "monagent.sensors.processes", "monagent.sensors.spawner"}
@@ -527,7 +530,7 @@ def test_it_loads_neither_http_nor_xml_nor_tls_nor_threads(program: Program) -> 
     }
     assert {module.partition(".")[0] for module in modules} & unwanted == set()
     for library in ("ssl", "crypto", "expat", "sqlite", "cherrypy"):
-        assert library not in mapped.replace(place, "")
+        assert library not in mapped or library in everywhere
 
 
 def test_it_holds_nothing_of_ours() -> None:
