@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,6 +16,11 @@ from monagent.private_file import read_password
 from monagent.rpc import pem
 from monagent.rpc.tls import client_context, server_context
 
+_FILES = {
+    "monitor": ("certificate", "key", "ca"),
+    "security": ("certificate", "key", "client_ca"),
+    "mail": ("password_file",),
+}
 NOTICE = timedelta(days=14)
 
 
@@ -35,7 +42,23 @@ def problems(settings: Settings) -> list[Problem]:
             read_password(settings.mail.password_file)
     except Refused as refusal:
         found.append(Problem("client.cfg", None, "mail", "password_file", str(refusal)))
-    return found
+    return [*found, *_of_others(settings)]
+
+
+def _of_others(settings: Settings) -> Iterator[Problem]:
+    """Files that belong to somebody else, who can read and replace them whatever their mode."""
+    ours = {0, os.geteuid()}
+    if settings.agent.user:
+        ours.add(pwd.getpwnam(settings.agent.user).pw_uid)
+    for section, names in _FILES.items():
+        for name in names:
+            path: Path | None = getattr(getattr(settings, section), name)
+            owner = path.stat().st_uid if path and path.is_file() else 0
+            if owner not in ours:
+                message = (
+                    f"{path} belongs to another user (uid {owner}), who can read and change it: chown it to your own"
+                )
+                yield Problem("client.cfg", None, section, name, message)
 
 
 def check(settings: Settings) -> None:

@@ -193,14 +193,17 @@ class Agent:
             log.warning("work was cut off after %.0f s; it starts again with the next start", grace)
             self._runner.kill_all()
         deadline = time.monotonic() + STOP_SECONDS
-        self._endpoint.stop()
-        self._relay.hand_in_the_rest(time.monotonic() + LAST_RESULTS_SECONDS)
-        self._mover.stop(deadline)
-        self._housekeeping.stop(deadline)
-        self._relay.stop(deadline)
-        self._journal.stop()
-        self._runner.stop()
-        self._lock.release()
+        with (
+            contextlib.ExitStack() as stopping
+        ):  # from the last to the first, and none is left out when another one fails
+            stopping.callback(self._lock.release)
+            stopping.callback(self._runner.stop)
+            stopping.callback(self._journal.stop)
+            stopping.callback(self._relay.stop, deadline)
+            stopping.callback(self._housekeeping.stop, deadline)
+            stopping.callback(self._mover.stop, deadline)
+            stopping.callback(self._relay.hand_in_the_rest, time.monotonic() + LAST_RESULTS_SECONDS)
+            stopping.callback(self._endpoint.stop)
         log.info("agent stopped")
 
     def abandon(self) -> None:

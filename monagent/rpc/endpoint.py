@@ -11,7 +11,7 @@ from typing import Any
 
 from cheroot import wsgi
 
-from monagent.errors import AlreadyRunning, Busy, HttpRefusal
+from monagent.errors import AlreadyRunning, Busy
 from monagent.rpc import marshal
 from monagent.rpc.access import Gate
 from monagent.rpc.exchange import Exchange, Gateway, busy_answer, refusal_answer
@@ -123,11 +123,8 @@ class Endpoint:
     def _serve(self, visitor: Visitor) -> bool:
         if self._server.requests.qsize >= WAITING_REQUESTS:
             return False
-        self._server.requests.put(Exchange(self._server, visitor, self._turn_away))
+        self._server.requests.put(Exchange(self._server, visitor, self._reception))
         return True
-
-    def _turn_away(self, visitor: Visitor, refusal: HttpRefusal) -> None:
-        self._reception.turn_away(visitor, refusal)
 
 
 def _listening_error(error: OSError, host: str, port: int) -> OSError:

@@ -8,7 +8,6 @@ import select
 import ssl
 import sys
 import time
-from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -19,7 +18,7 @@ from cheroot.server import HTTPRequest
 
 from monagent.errors import HttpRefusal
 from monagent.models import Head
-from monagent.rpc.reception import Visitor
+from monagent.rpc.reception import Reception, Visitor
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +34,14 @@ class Exchange:
 
     requests_seen = 0
 
-    def __init__(self, server: Any, visitor: Visitor, turn_away: Callable[[Visitor, HttpRefusal], None]) -> None:
+    def __init__(self, server: Any, visitor: Visitor, reception: Reception) -> None:
         self.server = server
+        self.rfile = io.BytesIO()  # cheroot looks whether it is closed when it gives up waiting for an answer
         self.visitor = visitor
         self.socket = visitor.socket
         self.remote_addr = visitor.address
         self.remote_port = 0
-        self._turn_away = turn_away
+        self._reception = reception
         self._given_away = False
 
     def communicate(self) -> bool:
@@ -56,7 +56,7 @@ class Exchange:
                     return True
         except HttpRefusal as refusal:
             self._given_away = True
-            self._turn_away(self.visitor, refusal)
+            self._reception.turn_away(self.visitor, refusal)
         except (OSError, ValueError) as error:
             log.debug("connection with %s lost: %s", self.remote_addr, error)
         return False
@@ -73,6 +73,7 @@ class Exchange:
         except HttpRefusal as error:  # what came behind the request
             refusal = error
             head, body = self.visitor.inbox.last
+        self._reception.check_names(self.visitor)
         request = _Request(self.server, self, head, body)
         request.respond()
         if refusal is not None:
@@ -87,13 +88,14 @@ class Exchange:
             return False
         self.socket.settimeout(0)
         try:
-            while data := self.socket.recv(_CHUNK):
-                self.visitor.inbox.feed(data)
-                if self.visitor.inbox.is_whole():
-                    return True
+            data = self.socket.recv(_CHUNK)
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
-        raise ConnectionError("closed by the other side")
+        if not data:
+            raise ConnectionError("closed by the other side")
+        # Once: whoever sends on and on has its turn in the reception, where there is a deadline.
+        self.visitor.inbox.feed(data)
+        return self.visitor.inbox.is_whole()
 
 
 class _Request(HTTPRequest):

@@ -9,6 +9,8 @@ from monagent.errors import HttpRefusal
 from monagent.models import Head
 from monagent.rpc.head import HEAD_LIMIT, parse_head
 
+EMPTY_LINES_LIMIT = 64
+"""Bytes of line ends in front of a request."""
 _END = b"\r\n\r\n"
 
 
@@ -23,6 +25,7 @@ class Inbox:
         self._check = check
         self._buffer = bytearray()
         self._searched = 0
+        self._skipped = 0
         self._body_at = 0
         self.head: Head | None = None
         self.encouraged = False
@@ -43,7 +46,7 @@ class Inbox:
             HttpRefusal: what is there cannot become a request that is answered.
         """
         if not self._buffer:
-            data = data.lstrip(b"\r\n")  # some clients send an empty line behind a body
+            data = self._skip_empty_lines(data)
         self._buffer += data
         if self.head is None:
             self._read_head()
@@ -66,10 +69,19 @@ class Inbox:
         rest = bytes(self._buffer[end:])
         self._buffer.clear()
         self._searched = 0
+        self._skipped = 0
         self.encouraged = False
         if rest:
             self.feed(rest)
         return head, body
+
+    def _skip_empty_lines(self, data: bytes) -> bytes:
+        """Some clients send an empty line behind a body. More than a few are no way to begin a request."""
+        rest = data.lstrip(b"\r\n")
+        self._skipped += len(data) - len(rest)
+        if self._skipped > EMPTY_LINES_LIMIT:
+            raise HttpRefusal(HTTPStatus.BAD_REQUEST)
+        return rest
 
     def _read_head(self) -> None:
         end = self._buffer.find(_END, max(self._searched - 3, 0))

@@ -43,6 +43,7 @@ WAITING_REQUESTS = 200
 """Whole requests that may wait for a thread; more are told that we are busy."""
 
 _CHUNK = 64 * 1024
+_PIECES = 8
 _TICK = 0.25
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
@@ -173,6 +174,7 @@ class Reception:
         visitor.deadline = now + (REQUEST_SECONDS if visitor.inbox.begun else IDLE_SECONDS)
         try:
             visitor.socket.settimeout(0)
+            self._encourage(visitor)
             self._wait_for(visitor)
         except (OSError, ValueError):  # closed meanwhile, or by us: we are ending
             visitor.close()
@@ -231,7 +233,7 @@ class Reception:
         return True
 
     def _make_room(self, among: Callable[[Visitor], bool]) -> bool:
-        candidates = [visitor for visitor in self._waiting.values() if among(visitor)]
+        candidates = [visitor for visitor in list(self._waiting.values()) if among(visitor)]
         if not candidates:
             return False
         self._drop(min(candidates, key=lambda visitor: (visitor.answered, visitor.since)))
@@ -307,15 +309,19 @@ class Reception:
         visitor.names = names_of(sock.getpeercert())
         return True
 
-    def _check_names(self, visitor: Visitor) -> None:
-        """Whose certificate it is; asked with every request, because the list may have become shorter."""
+    def check_names(self, visitor: Visitor) -> None:
+        """Whose certificate it is; asked with every request, because the list may have become shorter.
+
+        Raises:
+            HttpRefusal: 403.
+        """
         if isinstance(visitor.socket, ssl.SSLSocket) and not self._tls()[1].admits(visitor.names):
             shown = ", ".join(sorted(visitor.names))[:200]
             log.warning("certificate refused peer=%s names=%r: not among [security] peers", visitor.address, shown)
             raise HttpRefusal(HTTPStatus.FORBIDDEN)
 
     def _read(self, visitor: Visitor) -> None:
-        while True:
+        for _ in range(_PIECES):  # and then the others have their turn
             data = visitor.socket.recv(_CHUNK)
             if not data:
                 if visitor.inbox.begun:
@@ -324,7 +330,7 @@ class Reception:
                 return
             if visitor.stranger:
                 raise HttpRefusal(HTTPStatus.FORBIDDEN)
-            self._check_names(visitor)
+            self.check_names(visitor)
             begun = visitor.inbox.begun
             visitor.inbox.feed(data)
             if visitor.inbox.begun and not begun:  # empty lines do not count, so nobody stays by sending them

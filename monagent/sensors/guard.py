@@ -16,12 +16,15 @@ SECONDS = 5.0
 
 
 def main(arguments: list[str]) -> None:
-    """`FD TOKEN`: wait for the end of that pipe, then end what carries a mark with that token."""
+    """`FD`: read the token from that pipe, wait for the pipe's end, then end what carries a mark with that token."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    while os.read(int(arguments[0]), 4096):
-        pass
-    end_marked(arguments[1], SECONDS)
+    # Not an argument: those can be read by everybody, and whoever knows the token could have others' processes ended.
+    told = b""
+    while data := os.read(int(arguments[0]), 4096):
+        told += data
+    if token := told.decode("ascii").strip():
+        end_marked(token, SECONDS)
 
 
 if __name__ == "__main__":

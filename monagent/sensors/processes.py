@@ -33,6 +33,8 @@ _LIMITS = (
 )
 _LARGEST = 2**63 - 1
 _STOPPING_PASSES = 50  # of a millisecond each
+_MOST = 10_000
+"""Descendants that are looked for."""
 _CHUNK = 1 << 16
 _SHORT = 2048
 """Bytes. Some files of the kernel's come a page at a time; after less than that there is no more."""
@@ -202,12 +204,19 @@ def _family(leader: int) -> list[int]:
 
 
 def _descendants(pid: int) -> list[int]:
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return []
-    children = [int(word) for thread in threads for word in _content(f"/proc/{pid}/task/{thread}/children").split()]
-    return children + [one for child in children for one in _descendants(child)]
+    found: list[int] = []
+    coming = [pid]
+    while coming and len(found) < _MOST:
+        parent = coming.pop()
+        try:
+            threads = os.listdir(f"/proc/{parent}/task")
+        except OSError:
+            continue
+        files = (f"/proc/{parent}/task/{thread}/children" for thread in threads)
+        children = [int(word) for file in files for word in _content(file).split()]
+        found += children
+        coming += children
+    return found
 
 
 def _group_of(pid: int) -> int:

@@ -128,7 +128,12 @@ class Runner:
                 under_way = self._start(run, out, err)
             except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
                 return _not_started(run, error, started, clock)
-            _follow(under_way, (out, err), clock + run.timeout)
+            try:
+                _follow(under_way, (out, err), clock + run.timeout)
+            except Exception:  # a bug of ours, and not a reason to lose sight of a program
+                log.exception("%s could not be watched, and is ended", run.argv[0])
+                for _ in range(2):  # TERM, KILL
+                    under_way.overdue()
             try:
                 code, reason = under_way.verdict()
             except OSError as error:

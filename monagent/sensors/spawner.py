@@ -114,7 +114,11 @@ class Spawner:
         while True:
             now = time.monotonic()
             for run in [run for run in self._runs.values() if run.due <= now]:
-                self._go_on(run, now)
+                try:
+                    self._go_on(run, now)
+                except Exception:  # noqa: BLE001 - one program, whatever it does, must not cost the others
+                    kill_group(run.pid, signal.SIGKILL)
+                    run.due = now + REAP_SECONDS
             if now >= self._sweep_at:
                 self._sweep(now)
             due = min([self._sweep_at, *[run.due for run in self._runs.values()]])
@@ -280,12 +284,19 @@ def _keep(control: int) -> None:
     needed = WORKERS
     while needed or workers:
         while len(workers) < needed:
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError:  # no process or memory to spare; those that are there go on
+                break
             if pid == 0:
                 os.close(ours)
                 _work(control, alive)
                 return
             workers.add(pid)
+        if not workers:
+            time.sleep(AGAIN_SECONDS)
+            needed = 0 if agent.poll(0) else needed
+            continue
         pid, _ = os.wait()
         ended = pid in workers
         workers.discard(pid)

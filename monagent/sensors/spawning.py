@@ -129,7 +129,8 @@ class Guard:
         """
         reader, self._writer = os.pipe2(os.O_CLOEXEC)
         try:
-            self._process = start_program("guard", reader, token)
+            self._process = start_program("guard", reader)
+            os.write(self._writer, token.encode())
         finally:
             os.close(reader)
 

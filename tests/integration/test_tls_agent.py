@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 
@@ -204,6 +205,21 @@ def test_a_name_that_was_struck_off_is_refused_from_its_next_request_on(site: Si
         assert "settings loaded again" in site.agent.reload()
         connection.sendall(HEALTHY)
         assert read_answer(connection).status == 403
+
+
+def test_a_name_that_was_struck_off_is_refused_although_its_requests_come_without_a_break(site: Site) -> None:
+    """One request right behind the other never lets go of its thread."""
+    with site.connect(site.monitor) as connection:
+        reloaded = threading.Thread(target=lambda: (time.sleep(0.5), site.agent.reload()))
+        site.agent.edit("peers = monitor.example.org", "peers = other.example.org")
+        reloaded.start()
+        status, until = 200, time.monotonic() + 10
+        while status == 200 and time.monotonic() < until:
+            connection.sendall(HEALTHY)
+            status = read_answer(connection).status
+        reloaded.join()
+
+    assert status == 403
 
 
 def test_a_key_that_others_can_read_stops_a_start_and_a_reload(site: Site) -> None:

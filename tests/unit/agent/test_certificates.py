@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from monagent.agent.service import Agent
 from monagent.config.settings import Settings, load
 from monagent.errors import ConfigError
 from tests.support.authority import DAY, Authority, Pair, now, self_signed, written
+from tests.support.rights import needs_root
 
 
 @pytest.fixture
@@ -83,6 +85,20 @@ def test_a_password_that_others_can_read_is_a_problem_with_its_line(tmp_path: Pa
 
     assert [(one.line, one.section, one.option) for one in caught.value.problems] == [(4, "mail", "password_file")]
     assert "s3cret" not in str(caught.value)
+
+
+@needs_root
+def test_files_of_somebody_else_are_a_problem_unless_it_is_the_user_that_the_agent_becomes(
+    tmp_path: Path, ca: Authority
+) -> None:
+    """Their owner can read and replace them, whatever their mode is."""
+    pair = ca.issue("a")
+    os.chown(pair.key, 65534, -1)
+    settings = configured(tmp_path, "", own(pair))
+
+    assert places(settings) == [("security", "key")]
+    assert "belongs to another user (uid 65534)" in certificates.problems(settings)[0].message
+    assert places(configured(tmp_path, "", f"{own(pair)}\n[agent]\nuser = nobody")) == []
 
 
 # -- how long they count ------------------------------------------------------------------------------------------

@@ -64,8 +64,16 @@ def _echo(params: list[Value], peer: str) -> Value:
     return [peer, *params]
 
 
+def _slow(params: list[Value], _peer: str) -> Value:
+    (seconds,) = params
+    assert isinstance(seconds, float)
+    time.sleep(seconds)
+    return "done"
+
+
 _DISPATCHER = Dispatcher(
     [
+        Method("slow", _slow, "Takes its time.", (("string", "double"),)),
         Method("healthcheck", lambda _params, _peer: "OK", "Says OK.", (("string",),)),
         Method("echo", _echo, "Says who asked, and what.", (("array",),)),
     ],
@@ -231,6 +239,18 @@ def test_a_client_that_waits_is_told_to_go_on(shared: Endpoint) -> None:
 
         assert first.status == 100
         assert value_of(talk.reply()) == "OK"
+
+
+def test_a_client_that_waits_is_told_to_go_on_in_a_later_request_too(shared: Endpoint) -> None:
+    """However closely its head follows the request before."""
+    later = post(HEALTHY, "Expect: 100-continue")
+    with Talk(shared.address) as talk:
+        talk.send(post(HEALTHY) + later[: -len(HEALTHY)])
+        assert value_of(talk.reply()) == "OK"
+        assert talk.reply(bodiless=True).status == 100
+        assert value_of(talk.ask(HEALTHY + later[: -len(HEALTHY)])) == "OK"
+        assert talk.reply(bodiless=True).status == 100
+        assert value_of(talk.ask(HEALTHY)) == "OK"
 
 
 def test_a_client_that_waits_for_nothing_is_told_the_refusal(shared: Endpoint) -> None:
@@ -474,6 +494,34 @@ def test_strangers_do_not_keep_others_waiting(start: Start) -> None:
         assert time.monotonic() - started < 1
 
 
+@pytest.mark.parametrize("first", [b"", post(HEALTHY)], ids=["at once", "behind a request"])
+def test_endless_empty_lines_keep_nobody_waiting(shared: Endpoint, first: bytes) -> None:
+    """They are not skipped for ever, by nobody."""
+    ended = threading.Event()
+
+    def flood() -> None:
+        with Talk(shared.address) as talk:
+            talk.send(first)
+            until = time.monotonic() + PATIENCE
+            with contextlib.suppress(OSError):
+                while time.monotonic() < until:
+                    talk.send(b"\r\n" * 30_000)
+                return
+        ended.set()
+
+    floods = [threading.Thread(target=flood) for _ in range(THREADS + 1)]
+    for thread in floods:
+        thread.start()
+    for _ in range(10):
+        started = time.monotonic()
+        with Talk(shared.address) as good:
+            assert value_of(good.ask(post(HEALTHY))) == "OK"
+        assert time.monotonic() - started < 1
+    for thread in floods:
+        thread.join()
+    assert ended.is_set()
+
+
 # -- start and stop -----------------------------------------------------------------------------------------------
 
 
@@ -491,6 +539,16 @@ def test_stopping_ends_all_threads(start: Start) -> None:
 
     assert time.monotonic() - started < 4
     assert set(threading.enumerate()) <= before
+
+
+def test_stopping_does_not_mind_an_answer_that_takes_longer(start: Start) -> None:
+    """It is waited for, a little longer than it should take."""
+    one = start()
+    one._server.shutdown_timeout = 0.2
+    with Talk(one.address) as talk:
+        talk.send(post(marshal.call("slow", (1.0,))))
+        time.sleep(0.1)
+        one.stop()
 
 
 def test_stopping_closes_every_connection(start: Start) -> None:

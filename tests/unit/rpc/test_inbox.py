@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monagent.errors import HttpRefusal
 from monagent.models import Head
 from monagent.rpc.head import HEAD_LIMIT
-from monagent.rpc.inbox import Inbox
+from monagent.rpc.inbox import EMPTY_LINES_LIMIT, Inbox
 
 from .heads import head, post
 
@@ -51,6 +51,20 @@ def test_empty_lines_before_a_head_are_skipped() -> None:
     inbox.feed(post(b"a"))
 
     assert taken(inbox) == [("/xmlrpc/", b"a")]
+
+
+def test_nothing_but_empty_lines_is_no_request() -> None:
+    """However they come; after a request there may be some again."""
+    inbox = open_inbox()
+    for _ in range(EMPTY_LINES_LIMIT // 2):
+        inbox.feed(b"\r\n")
+    with pytest.raises(HttpRefusal, match="400"):
+        inbox.feed(b"\r\n")
+
+    inbox = open_inbox()
+    for _ in range(10):
+        inbox.feed(b"\r\n" * 20 + post(b""))
+        inbox.take()
 
 
 def test_a_request_has_begun_with_its_first_byte() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import signal
@@ -206,6 +207,31 @@ def test_what_is_not_to_be_limited_stays_as_it_is(start: Start) -> None:
     restrict(process.pid, FREE, 0, -1)
 
     assert Path(f"/proc/{process.pid}/limits").read_text() == before
+
+
+def test_a_long_chain_of_processes_is_bounded_to_its_end(start: Start) -> None:
+    """Each is the child of the one before; that is no reason to run out of stack."""
+    program = start('f() { [ "$1" = 0 ] && echo $$ || (f $(($1 - 1))); sleep 60; }; f 60')
+    line(program)
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 40)
+    try:
+        restrict_all(program.pid, FILES, 0, NONE)
+    finally:
+        sys.setrecursionlimit(usual)
+    members = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _group(pid) == program.pid]
+
+    assert len(members) > 60
+    assert {limit(pid, resource.RLIMIT_NOFILE) for pid in members} == {(99, 99)} | {
+        limit(program.pid, resource.RLIMIT_NOFILE)
+    }
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def test_nobody_gets_more_than_the_agent_itself_may_have() -> None:
