@@ -221,8 +221,8 @@ def test_no_ticket_is_lost_or_refused_while_it_is_reloaded_all_the_time(monitor:
         one.content[:2] == [0, ticket.split("-")[1]] for ticket, one in results.items() if isinstance(ticket, str)
     )
     assert len(monitor.handed) == len(sent)
-    assert len(sent) > 500
-    assert agent.log.read_text().count("settings loaded again") > 100
+    assert len(sent) > 100
+    assert agent.log.read_text().count("settings loaded again") > 20
 
 
 def test_a_hangup_while_it_starts_does_not_end_an_agent(monitor: Monitor, make_agent: StartAgent) -> None:

@@ -24,6 +24,7 @@ from monagent.sensors import spawner
 from monagent.sensors.spawner import ANSWER, ENDED, NOT_STARTED, REQUEST, STUCK, TIMED_OUT, WORKERS
 from monagent.sensors.spawning import clean_environment, start_program
 from tests.support.processes import is_running
+from tests.support.rights import AS_ROOT
 
 SOON = 5.0
 LONG = 60.0
@@ -363,7 +364,8 @@ def test_a_request_that_makes_no_sense_is_refused(program: Program, packet: byte
     assert program.shell("echo 5").result() == Answer(0, ENDED, 0, b"5\n", b"")
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 4, 5, 200], ids=str)
+# How many may be on their way at once depends on who sends them, and on what else is on its way.
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 5, 200 if AS_ROOT else 50], ids=str)
 @pytest.mark.parametrize("packet", [GOOD, b"", b"x"], ids=["good", "empty", "short"])
 def test_a_request_without_its_three_descriptors_is_dropped(program: Program, count: int, packet: bytes) -> None:
     """Whatever came with it is closed, and nothing dies of it."""
