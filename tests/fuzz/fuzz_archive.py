@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import sys
-import tempfile
 from pathlib import Path
 
 import atheris
@@ -23,6 +20,7 @@ with atheris.instrument_imports(include=["monagent.sensors"]):
     from monagent.sensors.archive import members_of, read_members, top_of
     from monagent.sensors.decompress import Limits
 
+from tests.fuzz.running import run
 from tests.unit.sensors.archives import GOOD, HOSTILE, PACKERS, check_rules, repaired, tarball
 
 PLAIN, REPAIRED, COMPRESSED = range(3)
@@ -62,19 +60,5 @@ def write_seeds(folder: Path) -> None:
                 (folder / f"{name}-{number}-twice").write_bytes(bytes([COMPRESSED]) + pack(raw[:700]) + pack(raw[700:]))
 
 
-def main() -> None:
-    """Fuzz in a child, since libFuzzer ends its process, and tidy up behind it."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-archive-") as folder:
-        seeds = Path(folder)
-        write_seeds(seeds)
-        child = os.fork()
-        if not child:
-            given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-            atheris.Setup([*sys.argv, *([] if given else [folder])], one_input)
-            atheris.Fuzz()
-        _, status = os.waitpid(child, 0)
-    sys.exit(abs(os.waitstatus_to_exitcode(status)))
-
-
 if __name__ == "__main__":
-    main()
+    run(write_seeds, one_input)

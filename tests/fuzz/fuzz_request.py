@@ -9,9 +9,6 @@ What breaks a rule is left in the current directory as `crash-…`; give that fi
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import tempfile
 from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -25,6 +22,7 @@ with atheris.instrument_imports(include=["monagent.rpc"]):
     from monagent.rpc.access import AllowList, Gate
     from monagent.rpc.inbox import Inbox
 
+from tests.fuzz.running import run
 from tests.integration.hostile_requests import HEALTHY, hostile_requests
 from tests.integration.served import post
 
@@ -116,18 +114,5 @@ def write_seeds(folder: Path) -> None:
         (folder / f"document-{number}").write_bytes(bytes([DOCUMENT]) + raw.partition(b"\r\n\r\n")[2])
 
 
-def main() -> None:
-    """Fuzz in a child, since libFuzzer ends its process, and tidy up behind it."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-request-") as folder:
-        write_seeds(Path(folder))
-        child = os.fork()
-        if not child:
-            given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-            atheris.Setup([*sys.argv, *([] if given else [folder])], one_input)
-            atheris.Fuzz()
-        _, status = os.waitpid(child, 0)
-    sys.exit(abs(os.waitstatus_to_exitcode(status)))
-
-
 if __name__ == "__main__":
-    main()
+    run(write_seeds, one_input)
