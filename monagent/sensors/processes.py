@@ -126,7 +126,7 @@ def restrict(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
         nice: added to 0.
         io: class and level of ioprio_set(2), or -1.
     """
-    _restrict(pid, _values(limits), nice, io)
+    _restrict(pid, values_of(limits), nice, io)
 
 
 def restrict_all(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
@@ -135,7 +135,7 @@ def restrict_all(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
     A fork that was under way shows only then. One process of a fork bomb without bounds is a bomb without bounds, so
     all of them are stopped meanwhile.
     """
-    values = _values(limits)
+    values = values_of(limits)
     if not any(_is_free(process, values) for process in _family(pid)):
         return
     stopped = {process for process in (pid, *_family(pid)) if _state_of(process) == b"T"}  # of its own accord
@@ -155,8 +155,8 @@ def restrict_all(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _values(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...]:
-    """What prlimit(2) takes for each limit, and never more than this process itself may have."""
+def values_of(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...]:
+    """What prlimit(2) takes: each limit that there is with its soft and hard value, never more than we ourselves may have."""
     values = []
     for kind, limit in zip(_LIMITS, limits, strict=True):
         # Root's processes are not counted, so for them that one would be a system call for nothing.

@@ -18,11 +18,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from monagent.models import UNBOUNDED, Bounds, Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
 from monagent.sensors import spawner
+from monagent.sensors.limiting import limited
 from monagent.sensors.processes import (
     MARK,
     REAP_SECONDS,
@@ -149,6 +151,8 @@ class Runner:
 
     def _start(self, run: Run, out: _Output, err: _Output) -> _Ended:
         writers: list[int] = []
+        argv = limited(run)
+        run = run if argv is run.argv else replace(run, argv=argv)
         try:
             writers += [out.open()]
             writers += [err.open()]

@@ -1,0 +1,85 @@
+"""Limits that are in force from a program's first instruction on."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from monagent.models import UNBOUNDED, Bounds, Run
+from monagent.sensors import limiting
+from monagent.sensors.runner import Runner
+from tests.unit.sensors_stock.runner import missing
+
+DEFAULT = Bounds(1 << 30, 4096, 1024, -1, 1 << 30)
+TIGHT = Bounds(memory=1 << 26, files=20, file_size=1 << 20)
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a shell's script and gives its path."""
+
+    def make(script: str) -> str:
+        path = tmp_path / "check"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _with_prlimit() -> None:
+    if limiting._PRLIMIT is None:
+        missing("prlimit")
+
+
+def test_what_a_program_starts_at_once_has_its_limits_always(write: Write) -> None:
+    """Also what begins and ends before anybody could look at it from outside."""
+    program = write('(ulimit -n); (ulimit -d); (ulimit -f); echo "$@"')
+    runner = Runner()
+    told = {runner.run(Run((program, "a b", "--", "-c"), 10.0, 1000, bounds=TIGHT)).output for _ in range(30)}
+
+    assert told == {b"20\n65536\n2048\na b -- -c\n"}
+
+
+def test_a_file_never_gets_larger_than_it_may(write: Write, tmp_path: Path) -> None:
+    """However soon it is written."""
+    program = write(f"head -c 3000000 /dev/zero > {tmp_path}/file")
+    for _ in range(10):
+        Runner().run(Run((program,), 10.0, 1000, bounds=TIGHT))
+
+        assert (tmp_path / "file").stat().st_size == 1 << 20
+
+
+@pytest.mark.parametrize("bounds", [UNBOUNDED, DEFAULT])
+def test_where_nobody_could_be_faster_no_other_program_is_loaded(write: Write, bounds: Bounds) -> None:
+    """The usual limits are set from outside."""
+    run = Run((write("echo 1"),), 10.0, 1000, bounds=bounds)
+
+    assert limiting.limited(run) is run.argv
+
+
+def test_without_the_program_for_it_limits_come_from_outside(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ever."""
+    monkeypatch.setattr(limiting, "_PRLIMIT", None)
+    run = Run((write("sleep 0.1; ulimit -n"),), 10.0, 1000, bounds=TIGHT)
+
+    assert limiting.limited(run) is run.argv
+    assert Runner().run(run).output == b"20\n"
+
+
+@pytest.mark.parametrize(("mode", "code", "error"), [(None, 127, "not-found"), (0o644, 126, "not-executable")])
+def test_what_cannot_be_started_is_told_as_ever(write: Write, mode: int | None, code: int, error: str) -> None:
+    """By its own name."""
+    program = write("echo 1")
+    os.unlink(program) if mode is None else os.chmod(program, stat.S_IFREG | mode)
+    result = Runner().run(Run((program,), 10.0, 1000, bounds=TIGHT))
+
+    assert (result.code, result.error) == (code, error)
+    assert program in result.stderr.decode()
