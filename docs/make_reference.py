@@ -49,7 +49,7 @@ def command_lines() -> str:
         "Exit codes: 0 done · 1 a negative answer · 2 usage · 69 the other side is unavailable · 70 our bug · 74 I/O · "
         "75 try again later · 77 permission · 78 configuration. Data goes to stdout, talk to stderr.\n\n"
         "Signals to a running agent: TERM and INT drain (new tickets are refused, running work gets `--grace` seconds, the rest "
-        "stays in the journal); a second one quits at once. HUP is noted, and does nothing yet.\n"
+        "stays in the journal); a second one quits at once. HUP loads the configuration again.\n"
     )
     pages = [_help(monagent_cli, "monagent"), _help(monserver_cli, "monserver")]
     return f"# Command lines\n\n{MADE}\n{codes}\n" + "\n".join(pages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -35,9 +36,19 @@ class Diagnosis:
 
 def examine(settings: Settings) -> Iterator[Diagnosis]:
     """Try everything, as the user who runs this; the agent may be running."""
-    for check in (_config_file, _state, _journal_room, _sensors, _backups, _certificates, _server):
+    for check in (_whoever_runs_this, _config_file, _state, _journal_room, _sensors, _backups, _certificates, _server):
         yield from check(settings)
     yield from _self_tests(settings)
+
+
+def _whoever_runs_this(settings: Settings) -> Iterator[Diagnosis]:
+    user = settings.agent.user
+    if user and os.geteuid() != pwd.getpwnam(user).pw_uid:
+        yield Diagnosis(
+            f"what follows is tried as the agent's user, {user}",
+            f"it is tried as {_user()}, and may fail for {user}",
+            f"runuser -u {user} -- monagent doctor -c {settings.file}",
+        )
 
 
 def _config_file(settings: Settings) -> Iterator[Diagnosis]:

@@ -257,8 +257,7 @@ class Agent:
         self._dispatcher.offer(self._face.methods())
         self._gate.allow = AllowList(settings.security.allow)
         self._endpoint.tls = tls
-        for user in sorted(self._tools.sensors.users()):
-            self._prepare(user)
+        users = [user for user in sorted(self._tools.sensors.users()) if not self._prepare(user)]
         # The same files may hold a renewed certificate.
         if settings.monitor != former.monitor or urlsplit(settings.monitor.url).scheme == "https":
             self._upstream.follow(upstream)
@@ -269,7 +268,7 @@ class Agent:
             f"[agent] {field.name}"
             for field in dataclasses.fields(settings.agent)
             if getattr(settings.agent, field.name) != getattr(former.agent, field.name)
-        ]
+        ] + [f"[sensor] user = {user}" for user in users]
 
     def _warn(self) -> None:
         if self._settings.security.insecure:
@@ -321,11 +320,13 @@ class Agent:
         kind = self._kinds.get(job.command.method)
         return kind.failed(message) if kind else {"status": "error", "message": message}
 
-    def _prepare(self, user: str) -> None:
+    def _prepare(self, user: str) -> bool:
         try:
             self._runner.prepare(user)
         except (OSError, KeyError) as error:
             log.error("sensors cannot be run as %s: %s", user, error)  # noqa: TRY400 - the reading of each says so, too
+            return False
+        return True
 
     def _claim_of(self, job: Job) -> Claim:
         if job.command.method != SUBMIT_READING:

@@ -82,7 +82,7 @@ class AgentSection:
 
     host: str = option(values.text, "127.0.0.1", "address to listen on")
     port: int = option(values.count(0, 65535), "8080", "port to listen on; 0 takes a free one")
-    state: Path = option(values.path, "var/", "directory of the journal, locks and pid file")
+    state: Path = option(values.path, "var/", "directory of the journal and of agent.lock, which holds the pid")
     user: str = option(values.user, "", "give up root and run as this user, once sensors of other users can be run")
     workers: int = option(
         values.count(1, 256), "8", "checks at the same time; a quarter more while one sensor holds up others"
