@@ -345,11 +345,12 @@ def test_a_full_journal_answers_busy(make_agent: StartAgent, monitor: Monitor) -
 def test_a_stopping_agent_answers_busy(monitor: Monitor, make_agent: StartAgent) -> None:
     """-32002 to new commands while running work gets its time."""
     agent = make_agent(monitor.url)
-    go = agent.directory / "go"
-    write_sensor(agent.directory, "slow", f"#!/bin/sh\nwhile [ ! -e {go} ]; do sleep 0.05; done\necho 1\n")
+    begun, go = agent.directory / "begun", agent.directory / "go"
+    write_sensor(agent.directory, "slow", f"#!/bin/sh\n> {begun}\nwhile [ ! -e {go} ]; do sleep 0.05; done\necho 1\n")
     agent.start()
     proxy = agent.proxy()
     proxy.cmd_submit_reading("running", "slow")
+    wait_until(begun.exists, "the sensor runs")
     agent.signal(signal.SIGTERM)
     codes: list[int] = []
 
