@@ -19,8 +19,8 @@ from tests.support.monitor import Monitor
 
 HEALTHY = post(b"<methodCall><methodName>healthcheck</methodName></methodCall>")
 SECONDS = 10.0
-GOOD_SECONDS = 2.0
-"""In which a good caller is served, whatever others do: less than one where no other tests run."""
+GOOD_SECONDS = 1.0
+"""In which a good caller is served, whatever others do."""
 
 
 class Site:
