@@ -22,9 +22,6 @@ from monagent.rpc.reception import Reception, Visitor
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 10.0
-SLOWEST_ANSWER = 128 * 1024
-"""Bytes a second that a caller must take of a large answer (a sensor's package) beyond those seconds."""
 NEXT_REQUEST_MS = 5
 _CHUNK = 64 * 1024
 
@@ -52,14 +49,19 @@ class Exchange:
         """
         try:
             while self._answer_one():
+                if self.visitor.outbox:
+                    return True
                 if not self.visitor.inbox.is_whole() and (self.server.requests.qsize or not self._next_is_there()):
                     return True
         except HttpRefusal as refusal:
             self._given_away = True
             self._reception.turn_away(self.visitor, refusal)
+            return False
         except (OSError, ValueError) as error:
             log.debug("connection with %s lost: %s", self.remote_addr, error)
-        return False
+            return False
+        self.visitor.farewell = True
+        return bool(self.visitor.outbox)
 
     def close(self) -> None:
         """Close the connection, unless the reception has it again."""
@@ -150,9 +152,7 @@ class _Request(HTTPRequest):
             self.write(b"")
 
     def _send(self, data: bytes) -> None:
-        # A time of its own: work that took long must not cost its answer.
-        self.conn.socket.settimeout(ANSWER_SECONDS + len(data) / SLOWEST_ANSWER)
-        self.conn.socket.sendall(data)
+        self.conn.visitor.send(data)
 
 
 class Gateway(wsgi.Gateway_10):

@@ -31,6 +31,9 @@ IDLE_SECONDS = 75.0
 """How long a connection may wait for its next request."""
 STRANGER_SECONDS = 2.0
 """For whoever may not command anyway."""
+ANSWER_SECONDS = 10.0
+SLOWEST_ANSWER = 128 * 1024
+"""For an answer to be taken; a large one (a sensor's package) gets more time, at so many bytes a second."""
 LINGER_SECONDS = 0.25
 LINGER_BYTES = 1024 * 1024
 """After a refusal the other side gets this long, and may send this much, so that the refusal reaches it."""
@@ -64,6 +67,22 @@ class Visitor:
         self.leaving = 0
         """Once it was refused: how many bytes it may still send."""
         self.names: frozenset[str] = frozenset()
+        self.outbox = bytearray()
+        """What could not be sent at once."""
+        self.farewell = False
+        """Whether the connection ends with it."""
+
+    def send(self, data: bytes) -> None:
+        """Send what goes without waiting; the reception sends the rest, so that who takes nothing costs no thread.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        sent = 0
+        if not self.outbox:
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                sent = self.socket.send(data)
+        self.outbox += data[sent:]
 
     def close(self) -> None:
         """Close the connection."""
@@ -156,6 +175,11 @@ class Reception:
 
     def turn_away(self, visitor: Visitor, refusal: HttpRefusal) -> None:
         """Refuse what a visitor sent behind a request that was answered. Any thread may call it."""
+        if visitor.outbox:
+            visitor.outbox += self._refuse(refusal, visitor.inbox.bodiless)
+            visitor.farewell = True
+            self.put(visitor)
+            return
         try:
             visitor.socket.settimeout(0)
             visitor.socket.send(self._refuse(refusal, visitor.inbox.bodiless))
@@ -167,17 +191,24 @@ class Reception:
             visitor.close()
 
     def put(self, visitor: Visitor) -> None:
-        """Wait for the next request of a visitor whose last one was answered."""
-        now = time.monotonic()
-        visitor.since = now
-        visitor.answered = True
-        visitor.deadline = now + (REQUEST_SECONDS if visitor.inbox.begun else IDLE_SECONDS)
+        """Send the rest of an answer, if there is any, and wait for the next request."""
+        self._expect_more(visitor)
         try:
             visitor.socket.settimeout(0)
+            if visitor.outbox:
+                visitor.deadline = time.monotonic() + ANSWER_SECONDS + len(visitor.outbox) / SLOWEST_ANSWER
+                self._wait_for(visitor, _WRITE)
+                return
             self._encourage(visitor)
             self._wait_for(visitor)
         except (OSError, ValueError):  # closed meanwhile, or by us: we are ending
             visitor.close()
+
+    def _expect_more(self, visitor: Visitor) -> None:
+        now = time.monotonic()
+        visitor.since = now
+        visitor.answered = True
+        visitor.deadline = now + (REQUEST_SECONDS if visitor.inbox.begun else IDLE_SECONDS)
 
     # -- coming in ----------------------------------------------------------------------------------------------
 
@@ -266,7 +297,7 @@ class Reception:
             self._poller.modify(self._listener.fileno(), _READ)
         for visitor in list(self._waiting.values()):
             if now >= visitor.deadline:
-                if visitor.inbox.begun and not visitor.leaving:
+                if visitor.inbox.begun and not visitor.leaving and not visitor.outbox:
                     self._turn_away(visitor, HttpRefusal(HTTPStatus.REQUEST_TIMEOUT))
                 else:
                     self._drop(visitor)
@@ -276,7 +307,9 @@ class Reception:
         try:
             if visitor.handshaking and not self._shake_hands(visitor):
                 return
-            if visitor.leaving:
+            if visitor.outbox:
+                self._send_on(visitor)
+            elif visitor.leaving:
                 self._hear_out(visitor)
             else:
                 self._read(visitor)
@@ -342,6 +375,21 @@ class Reception:
             if len(data) < _CHUNK and not _pending(visitor.socket):
                 return
 
+    def _send_on(self, visitor: Visitor) -> None:
+        """Go on with an answer, and with the visitor when all of it was taken."""
+        del visitor.outbox[: visitor.socket.send(visitor.outbox)]
+        if visitor.outbox:
+            return
+        self._poller.modify(visitor.socket.fileno(), _READ)
+        if visitor.farewell:
+            self._say_and_leave(visitor, b"")
+            return
+        self._expect_more(visitor)
+        if visitor.inbox.is_whole():  # sent before its answer was taken
+            self._hand_over(visitor)
+        else:
+            self._encourage(visitor)
+
     def _encourage(self, visitor: Visitor) -> None:
         """Some clients wait for this before they send a body."""
         head = visitor.inbox.head
@@ -363,7 +411,8 @@ class Reception:
     def _say_and_leave(self, visitor: Visitor, answer: bytes) -> None:
         """Say it, and listen for a moment: closing over unread bytes sends a reset, which may overtake the answer."""
         try:
-            visitor.socket.send(answer)
+            if answer:
+                visitor.socket.send(answer)
             visitor.socket.shutdown(socket.SHUT_WR)
         except (OSError, ValueError):
             self._drop(visitor)

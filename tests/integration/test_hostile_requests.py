@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.hostile_requests import CLOSED, HEALTHY, Hostile, hostile_requests
+from tests.integration.hostile_requests import CLOSED, HEALTHY, Hostile, call, hostile_requests
 from tests.integration.served import ECHO, HttpAnswer, exchange, post, read_answer, wait_until
 from tests.support.agent import AgentProcess, write_sensor
 from tests.support.monitor import Monitor
@@ -212,8 +212,19 @@ def _half_a_body(connection: socket.socket) -> None:
 
 
 def _read_nothing(connection: socket.socket) -> None:
+    """Ask for far more than fits into all buffers, and take none of it."""
+    one = _struct(methodName="system.listMethods", params="<array><data/></array>")
+    calls = "".join(f"<value>{one}</value>" for _ in range(100))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-    connection.sendall(post(b"<methodCall><methodName>system.listMethods</methodName></methodCall>") * 10)
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(60):
+            connection.sendall(post(call("system.multicall", f"<array><data>{calls}</data></array>")))
+
+
+def _struct(**members: str) -> str:
+    pairs = (f"<member><name>{name}</name><value>{value}</value></member>" for name, value in members.items())
+    return f"<struct>{''.join(pairs)}</struct>"
 
 
 def _served_once(connection: socket.socket) -> None:
@@ -221,8 +232,13 @@ def _served_once(connection: socket.socket) -> None:
     assert read_answer(connection).status == 200
 
 
-@pytest.mark.parametrize("count", [12, 290])
-@pytest.mark.parametrize("say", [_quiet, _half_a_head, _half_a_body, _read_nothing, _served_once])
+IDLE = [_quiet, _half_a_head, _half_a_body, _served_once]
+
+
+# Those that take no answers ask for much: many of them are a flood of work, and that is not what is tried here.
+@pytest.mark.parametrize(
+    ("say", "count"), [(_read_nothing, 12), *((say, count) for say in IDLE for count in (12, 290))]
+)
 def test_slow_and_idle_callers_keep_nobody_waiting(watched: Watched, say: Send, count: int) -> None:
     """Whatever they have begun: a good caller is served in under a second throughout."""
     with contextlib.ExitStack() as stack:

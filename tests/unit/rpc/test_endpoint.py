@@ -522,6 +522,44 @@ def test_endless_empty_lines_keep_nobody_waiting(shared: Endpoint, first: bytes)
     assert ended.is_set()
 
 
+def test_answers_that_are_taken_late_arrive_whole_and_in_order(shared: Endpoint) -> None:
+    """Also those to requests that were sent before any answer was taken; and the refusal of what came behind them."""
+    words = [str(number) * 30_000 for number in range(1, 9)]
+    asked = b"".join(post(marshal.call("echo", (word,))) for word in words) + post(HEALTHY, "Origin: x")
+    with Talk(shared.address) as talk:
+        talk.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        sender = threading.Thread(target=talk.send, args=(asked,))
+        sender.start()
+        time.sleep(0.5)
+        taken = [value_of(talk.reply()) for _ in words]
+        sender.join()
+
+        assert taken == [["127.0.0.1", word] for word in words]
+        assert talk.reply().status == 403
+        assert talk.rest() == b""
+
+
+def test_callers_that_take_no_answer_keep_nobody_waiting(shared: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are; and after a while they are let go."""
+    monkeypatch.setattr(reception_module, "ANSWER_SECONDS", 0.5)
+    asked = post(marshal.call("echo", ("x" * 90_000,)))
+    with contextlib.ExitStack() as stack:
+        deaf = [stack.enter_context(Talk(shared.address)) for _ in range(4 * THREADS)]
+        for talk in deaf:
+            talk.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            talk.sock.settimeout(0.3)
+            talk.send_what_is_taken(asked * 60)
+            talk.sock.settimeout(PATIENCE)
+        for _ in range(20):
+            started = time.monotonic()
+            with Talk(shared.address) as good:
+                assert value_of(good.ask(post(HEALTHY))) == "OK"
+            assert time.monotonic() - started < 1
+        time.sleep(2.5)
+        for talk in deaf:
+            assert not talk.rest().endswith(b"</methodResponse>" * 60)
+
+
 # -- start and stop -----------------------------------------------------------------------------------------------
 
 
