@@ -6,6 +6,7 @@ import logging
 import os
 import pwd
 import resource
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def become(user: str, directories: Sequence[Path]) -> None:
         directories: made for that user where they are missing.
 
     Raises:
-        PermissionError: we are somebody else, and not root; or that user cannot read our own program.
+        PermissionError: we are somebody else, and not root; or that user cannot read our own program, or not run the interpreter.
         OSError: a directory cannot be made.
     """
     account = pwd.getpwnam(user)
@@ -52,4 +53,6 @@ def become(user: str, directories: Sequence[Path]) -> None:
     for program in (os.__file__, monagent.__file__):  # parts of both are loaded only when they are needed
         if not os.access(program, os.R_OK):
             raise PermissionError(13, f"{user} cannot read {program}: install the agent where that user can read it")
+    if not os.access(sys.executable, os.X_OK):  # it runs what runs sensors
+        raise PermissionError(13, f"{user} cannot run {sys.executable}: install the agent where that user can run it")
     log.info("running as %s from here on", user)

@@ -144,6 +144,8 @@ class Agent:
                 self._prepare(user)
             if self._settings.agent.user:
                 become(self._settings.agent.user, [self._settings.agent.state])
+            if not self._settings.sensor.user:
+                self._prepare("")
             self._lock.acquire()
             undo.callback(self._lock.release)
             # Not patient: sensors inherit from the workers how they are scheduled.
@@ -191,7 +193,7 @@ class Agent:
         drained = self._executor.stop(grace)
         if not drained:
             log.warning("work was cut off after %.0f s; it starts again with the next start", grace)
-            self._runner.kill_all()
+            self._runner.stop()
         deadline = time.monotonic() + STOP_SECONDS
         with (
             contextlib.ExitStack() as stopping
@@ -209,7 +211,7 @@ class Agent:
     def abandon(self) -> None:
         """Kill what runs, before the process ends without draining. The journal needs no goodbye."""
         self._executor.abandon()
-        self._runner.kill_all()
+        self._runner.stop()
 
     def status(self) -> Outcome:
         """How the agent is doing; what `cmd_status` reports."""
@@ -324,7 +326,7 @@ class Agent:
         try:
             self._runner.prepare(user)
         except (OSError, KeyError) as error:
-            log.error("sensors cannot be run as %s: %s", user, error)  # noqa: TRY400 - the reading of each says so, too
+            log.error("sensors cannot be run as %s: %s", user or "ourselves", error)  # noqa: TRY400 - the reading of each says so, too
             return False
         return True
 

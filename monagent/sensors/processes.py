@@ -60,17 +60,6 @@ def kill_group(pid: int, number: int) -> None:
         pass
 
 
-def group_exists(pid: int) -> bool:
-    """Whether anybody is left in a process group."""
-    try:
-        os.killpg(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def reaped(pid: int) -> bool:
     """Reap a child if it has ended; True when it is gone."""
     try:
@@ -227,31 +216,22 @@ def _group_of(pid: int) -> int:
 
 
 class Strays:
-    """The orphans that we adopted, and the groups whose leader has ended: who must go, and when.
+    """The orphans that we adopted: who must go, and when.
 
     A stray with the mark of a run that goes on stays. One without a mark stays as long as a run goes on that was
     there when it was first seen: it might belong to that one.
     """
 
-    def __init__(self, children: Callable[[], Collection[int]], only: str = "") -> None:
+    def __init__(self, children: Callable[[], Collection[int]]) -> None:
         """
         Args:
-            children: our children that are neither the leaders of runs nor helpers of ours.
-            only: the token of our marks, where this process may have other children that are none of our business;
-                then only strays with such a mark are touched.
+            children: our children that are not the leaders of runs.
         """
         self._children = children
-        self._only = only
-        self._groups: dict[int, float] = {}  # when it lost its leader
         self._unmarked: dict[int, int] = {}
         self._killed: dict[int, float] = {}  # when first
         self.there = False
         """Whether the last sweep left any."""
-
-    def leave_group(self, pid: int) -> None:
-        """The leader of this group has ended and was reaped, and all others in it were killed."""
-        if self._only:
-            self._groups[pid] = time.monotonic()
 
     def signal(self, mark: str, number: int) -> None:
         """Send a signal to the strays of one run."""
@@ -270,12 +250,8 @@ class Strays:
             Whether somebody is still on the way out, so that sweeping again soon is worth it.
         """
         strays = {pid: mark_of(pid) for pid in self._children()}
-        if self._only:
-            strays = {pid: mark for pid, mark in strays.items() if self._is_ours(pid, mark)}
         # What shows the mark of a run that goes on may be its leader, just started; its end is not for us to take.
         strays = {pid: mark for pid, mark in strays.items() if mark in running or not reaped(pid)}
-        for group in [group for group in list(self._groups) if not group_exists(group)]:
-            self._groups.pop(group, None)
         self._unmarked = {pid: seen for pid, seen in self._unmarked.items() if pid in strays}
         self._killed = {pid: since for pid, since in self._killed.items() if pid in strays}
         self.there = bool(strays)
@@ -283,7 +259,7 @@ class Strays:
             self._kill(strays, dict(running), newest)
         # What is still there after a while cannot be killed, by us or by anybody.
         until = time.monotonic() - REAP_SECONDS
-        return any(since > until for since in (*self._killed.values(), *self._groups.values()))
+        return any(since > until for since in self._killed.values())
 
     def _kill(self, strays: Mapping[int, str], running: Mapping[str, int], newest: int) -> None:
         oldest = min(running.values(), default=newest + 1)
@@ -292,43 +268,3 @@ class Strays:
                 continue
             kill(pid, signal.SIGKILL)
             self._killed.setdefault(pid, time.monotonic())
-
-    def _is_ours(self, pid: int, mark: str) -> bool:
-        """A process that has ended shows no mark any more, until it is reaped."""
-        return pid in self._killed or mark.startswith(f"{self._only}.") or _group_of(pid) in self._groups
-
-
-def end_marked(token: str, seconds: float) -> None:
-    """Kill every process on this host that carries a mark with this token, for at most so many seconds.
-
-    With it goes whatever hides its mark, but is in a session with one that shows it, or came of one.
-    """
-    until = time.monotonic() + seconds
-    while found := _marked(f"{token}."):
-        for pid in found:
-            kill(pid, signal.SIGKILL)
-        if time.monotonic() > until:
-            return
-        time.sleep(0.02)
-
-
-def _marked(prefix: str) -> set[int]:
-    relations = {int(name): _relations(int(name)) for name in os.listdir("/proc") if name.isdigit()}
-    found: set[int] = set()
-    more = {pid for pid in relations if mark_of(pid).startswith(prefix)}
-    while more:
-        found |= more
-        sessions = {relations[pid][1] for pid in found}
-        # Session 0 is that of the kernel's own threads, and of what comes from another name space.
-        more = {
-            pid
-            for pid, (parent, session) in relations.items()
-            if pid not in found and (parent in found or (session and session in sessions))
-        }
-    return found
-
-
-def _relations(pid: int) -> tuple[int, int]:
-    """Its parent and its session; zeros when it has ended."""
-    fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return (0, 0) if not fields or fields[0] in b"ZX" else (int(fields[1]), int(fields[3]))

@@ -1,4 +1,4 @@
-"""The program that runs sensors as another user: a few small processes with a closed protocol over a socket pair.
+"""The program that runs sensors, as one user: a few small processes with a closed protocol over a socket pair.
 
 It imports nothing but the smallest modules of the standard library and `processes.py`: no HTTP, no XML, no threads.
 It knows how to start a program, to end it with everything that came of it, and to tell how it ended. When the agent
@@ -228,9 +228,11 @@ class Spawner:
         kill_group(run.pid, signal.SIGKILL)
         _, status = os.waitpid(run.pid, 0)
         self._forget(run)
+        if run.stage < _TOLD:
+            self._sweep(time.monotonic())
+        else:  # what left the group was told to end just now, and has a moment for it
+            self._sweep_at = min(self._sweep_at, time.monotonic() + SWEEP_SECONDS)
         _reply(run.answer, os.waitstatus_to_exitcode(status), TIMED_OUT if run.stage >= _TOLD else ENDED, 0)
-        self._strays.leave_group(run.pid)
-        self._sweep_at = min(self._sweep_at, time.monotonic() + SWEEP_SECONDS)
 
     def _give_up(self, run: _Run) -> None:
         self._forget(run)
@@ -310,12 +312,13 @@ def _keep(control: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """`FD UID GID`: serve the socket with that number as that user."""
-    control, user, group = map(int, arguments)
+    """`FD [UID GID]`: serve the socket with that number, as that user."""
+    control, *identity = map(int, arguments)
     os.set_inheritable(control, False)  # noqa: FBT003 - it takes no keyword
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the agent decides when this ends, by closing the socket
-    if os.geteuid() == 0:
+    if identity and os.geteuid() == 0:
+        user, group = identity
         os.setgroups([])
         os.setgid(group)
         os.setuid(user)

@@ -1,4 +1,4 @@
-"""Start the small programs that stand beside the agent, and talk to them."""
+"""Start the program that stands beside the agent and runs sensors, and talk to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Collection
+import weakref
 from pathlib import Path
 
 import monagent
@@ -23,7 +23,7 @@ END_SECONDS = 3.0
 GRACE_SECONDS = 1.0
 """What a program gets between TERM and KILL when its time is up."""
 
-_LOADER = "import sys; sys.path.append(sys.argv[1]); from monagent.sensors.{0} import main; main(sys.argv[2:])"
+_LOADER = "import sys; sys.path.append(sys.argv[1]); from monagent.sensors.spawner import main; main(sys.argv[2:])"
 
 
 def clean_environment() -> dict[str, str]:
@@ -43,15 +43,11 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def start_program(module: str, descriptor: int, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start `monagent.sensors.MODULE` in a process of its own that holds nothing of ours but one descriptor.
-
-    Raises:
-        OSError: it cannot be started.
-    """
+def _start_program(*arguments: str, descriptor: int) -> subprocess.Popen[bytes]:
+    """Start `spawner.py` in a process of its own that holds nothing of ours but one descriptor."""
     place = str(Path(monagent.__file__).parent.parent)
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _LOADER.format(module), place, str(descriptor), *arguments],
+        [sys.executable, "-I", "-S", "-c", _LOADER, place, str(descriptor), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env=clean_environment(),
@@ -68,21 +64,23 @@ class Spawning:
     def __init__(self, user: str) -> None:
         """Start it.
 
+        Args:
+            user: empty for our own, with all the groups that we have.
+
         Raises:
             KeyError: there is no such user.
             PermissionError: we may not become that user.
             OSError: it cannot be started.
         """
-        account = pwd.getpwnam(user)
-        if os.geteuid() not in (0, account.pw_uid):
-            raise PermissionError(1, os.strerror(1))
+        identity = _identity_of(user) if user else ()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, spawner.LONGEST_PACKET)
             # A time-out of the socket's own would cost a poll() for each request.
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", SEND_SECONDS, 0))
-            self._process = start_program("spawner", theirs.fileno(), str(account.pw_uid), str(account.pw_gid))
+            process = self._process = _start_program(*identity, descriptor=theirs.fileno())
         self._socket = ours
+        self._end = weakref.finalize(self, _end, ours, process)
 
     @property
     def pid(self) -> int:
@@ -107,45 +105,32 @@ class Spawning:
         rights = array.array("i", [out, err, answer])
         self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL)
 
-    def end(self) -> None:
-        """Let it end everything that it started, and itself."""
-        self._socket.close()
+    def has_ended(self, within: float) -> bool:
+        """Whether its first process is gone, or is so soon, in seconds."""
         try:
-            self._process.wait(END_SECONDS)
+            self._process.wait(within)
         except subprocess.TimeoutExpired:
-            # Stopped, perhaps. Once we have given up root it is not ours to kill.
-            with contextlib.suppress(PermissionError, subprocess.TimeoutExpired):
-                self._process.kill()
-                self._process.wait(END_SECONDS)
+            return False
+        return True
+
+    def end(self) -> None:
+        """Let it end everything that it started, and itself. It also does so when we are forgotten."""
+        self._end()
 
 
-class Guard:
-    """The program that ends what we ran when we are gone, see `guard.py`."""
-
-    def __init__(self, token: str) -> None:
-        """
-        Raises:
-            OSError: it cannot be started.
-        """
-        reader, self._writer = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._process = start_program("guard", reader)
-            os.write(self._writer, token.encode())
-        finally:
-            os.close(reader)
-
-    @property
-    def pid(self) -> int:
-        """Of the process."""
-        return self._process.pid
-
-    def dismiss(self) -> None:
-        """Let it end, now that nothing runs any more."""
-        os.close(self._writer)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
+def _identity_of(user: str) -> tuple[str, str]:
+    account = pwd.getpwnam(user)
+    if os.geteuid() not in (0, account.pw_uid):
+        raise PermissionError(1, os.strerror(1))
+    return str(account.pw_uid), str(account.pw_gid)
 
 
-def helpers_of(programs: Collection[Spawning | Guard]) -> set[int]:
-    """The processes of these programs that are our own children."""
-    return {program.pid for program in programs}
+def _end(ours: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    ours.close()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        # Stopped, perhaps. Once we have given up root it is not ours to kill.
+        with contextlib.suppress(PermissionError, subprocess.TimeoutExpired):
+            process.kill()
+            process.wait(END_SECONDS)

@@ -304,13 +304,13 @@ def test_a_second_agent_on_the_same_host_loses_nothing_when_the_first_goes(
     assert [second.reading(ticket)[:2] for ticket in tickets] == [(0, "1"), (0, "1")]
 
 
-# -- the program that runs sensors as another user ----------------------------------------------------------------
+# -- the program that runs sensors --------------------------------------------------------------------------------
 
 
-@needs_root
-def test_sensors_go_on_when_the_program_that_runs_them_is_killed(build: Callable[..., House]) -> None:
+@users
+def test_sensors_go_on_when_the_program_that_runs_them_is_killed(build: Callable[..., House], user: str) -> None:
     """Those that were running are lost with all they had started, and say so; the next ones run."""
-    house = build(sections="user = nobody\n")
+    house = build(sections=f"user = {user}\n")
     house.add("brood")
     house.agent.edit("timeout = 1.0", "timeout = 60")
     house.agent.start()
@@ -327,10 +327,10 @@ def test_sensors_go_on_when_the_program_that_runs_them_is_killed(build: Callable
         assert house.run("echo")[2]["error"] == ""
 
 
-@needs_root
-def test_one_of_its_processes_that_is_killed_is_replaced(build: Callable[..., House]) -> None:
+@users
+def test_one_of_its_processes_that_is_killed_is_replaced(build: Callable[..., House], user: str) -> None:
     """Also for an agent that could not start it again; what the others are running is not touched."""
-    house = build(sections="user = nobody\n")
+    house = build(sections=f"user = {user}\n")
     told = house.agent.directory / "told"
     told.mkdir(mode=0o777)
     told.chmod(0o777)
@@ -421,7 +421,7 @@ def test_an_agent_without_root_runs_sensors_of_any_user_and_ends_them(build: Cal
 @needs_root
 @pytest.mark.usefixtures("readable_python")
 def test_when_an_agent_without_root_is_killed_sensors_of_all_users_go_with_it(build: Callable[..., House]) -> None:
-    """The guard was there before root was given up."""
+    """What runs them was there before root was given up."""
     house = build(settings="user = nobody")
     house.agent.edit("timeout = 1.0", "timeout = 60")
     for user in ("", "root", "daemon"):
@@ -445,7 +445,9 @@ def test_a_killed_program_that_cannot_be_started_again_is_told_by_each_reading(b
     house.write("other", "echo 1", "user = daemon")
     house.agent.start()
     assert house.run("other")[:2] == (0, "1")
-    (program,) = spawners(house.agent.pid)
+    (program,) = (
+        pid for pid in spawners(house.agent.pid) if os.stat(f"/proc/{pid}").st_uid == pwd.getpwnam("daemon").pw_uid
+    )
     os.kill(program, signal.SIGKILL)
     wait_until(lambda: not is_running(program), "it is gone")
     time.sleep(0.5)

@@ -121,7 +121,7 @@ def children(pid: int) -> list[int]:
 
 
 def spawners(agent: int) -> list[int]:
-    """The first processes of the programs that run an agent's sensors as another user."""
+    """The first processes of the programs that run an agent's sensors."""
     return [pid for pid in children(agent) if b"monagent.sensors.spawner" in _content(f"/proc/{pid}/cmdline")]
 
 

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from monagent.rpc import marshal
 from monagent.sensors.inventory import UNKNOWN
 from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.runner import Runner
+from monagent.sensors.spawning import Spawning
 from monagent.sensors.store import SensorDefaults, SensorOverride, SensorStore
 from tests.unit.agent.parts import tools
 from tests.unit.sensors.packages import NAME, Files, Host, described, digest, lay, package, program, snapshot, version
@@ -513,7 +513,7 @@ def test_a_host_that_can_start_nothing_is_not_the_versions_fault(desk: Desk) -> 
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(subprocess, "Popen", no_process)
+            patch.setattr(Spawning, "start", no_process)
             return real(one)
 
     desk.tools = dataclasses.replace(desk.tools, run=run)

@@ -20,8 +20,6 @@ from monagent.sensors.processes import (
     REAP_SECONDS,
     Strays,
     children_of,
-    end_marked,
-    group_exists,
     kill,
     kill_group,
     mark_of,
@@ -34,7 +32,6 @@ from tests.support.processes import is_running
 NONE = -1
 FREE = (NONE, NONE, NONE, NONE, NONE)
 FILES = (NONE, NONE, 99, NONE, NONE)
-TOKEN = f"test-{os.getpid()}"
 """Where the whole host is searched for a mark: also by tests that run beside this one."""
 GONE = 99_999_999  # above every pid_max
 
@@ -93,22 +90,20 @@ def test_what_is_gone_is_left_alone() -> None:
     kill(GONE, signal.SIGKILL)
     kill_group(GONE, signal.SIGKILL)
 
-    assert not group_exists(GONE)
-
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_what_is_not_ours_is_left_alone() -> None:
-    """No error, and the process goes on; its group is told to be there."""
+    """No error, and the process goes on."""
     script = """
         import os, signal, subprocess
-        from monagent.sensors.processes import group_exists, kill, kill_group, restrict
+        from monagent.sensors.processes import kill, kill_group, restrict
         sleeper = subprocess.Popen(["/bin/sleep", "60"], stdout=subprocess.DEVNULL, start_new_session=True)
         if os.fork() == 0:
             os.setuid(65534)
             kill(sleeper.pid, signal.SIGKILL)
             kill_group(sleeper.pid, signal.SIGKILL)
             restrict(sleeper.pid, (1 << 20, 10, 10, 10, 1 << 20), 5, -1)
-            print(group_exists(sleeper.pid), open(f"/proc/{sleeper.pid}/limits").read().count(" 10 "), flush=True)
+            print(open(f"/proc/{sleeper.pid}/limits").read().count(" 10 "), flush=True)
             os._exit(0)
         os.wait()
         print(sleeper.poll())
@@ -116,19 +111,7 @@ def test_what_is_not_ours_is_left_alone() -> None:
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
 
-    assert done.stdout == "True 0\nNone\n", done.stderr
-
-
-def test_a_group_exists_until_its_last_member_has_ended(start: Start) -> None:
-    """Also when its leader has been reaped long since."""
-    leader = start("sleep 60 & echo $!")
-    child = int(line(leader))
-    leader.wait(20)
-    assert group_exists(leader.pid)
-    os.kill(child, signal.SIGKILL)
-
-    # Once a runner was made here, orphans come to us.
-    wait_until(lambda: reaped(child) and not group_exists(leader.pid), "the group is gone")
+    assert done.stdout == "0\nNone\n", done.stderr
 
 
 def test_a_child_is_reaped_once_it_has_ended(start: Start) -> None:
@@ -357,9 +340,9 @@ def _limit_or_none(pid: int) -> tuple[int, int] | None:
 # -- strays -------------------------------------------------------------------------------------------------------
 
 
-def strays_of(*processes: subprocess.Popen[bytes], only: str = "") -> Strays:
+def strays_of(*processes: subprocess.Popen[bytes]) -> Strays:
     """Those of these processes that have not been reaped are the children."""
-    return Strays(lambda: [one.pid for one in processes if os.path.exists(f"/proc/{one.pid}")], only)
+    return Strays(lambda: [one.pid for one in processes if os.path.exists(f"/proc/{one.pid}")])
 
 
 def test_a_stray_with_the_mark_of_a_run_that_goes_on_stays(start: Start) -> None:
@@ -400,19 +383,6 @@ def test_a_stray_without_a_mark_goes_at_once_when_nothing_runs(start: Start) -> 
     wait_until(lambda: not is_running(stray.pid), "it is gone")
 
 
-def test_children_that_are_none_of_our_business_are_not_touched(start: Start) -> None:
-    """With a token of our own, only what carries it is killed and reaped."""
-    ours, theirs, unmarked = start("sleep 60", "mine.1"), start("sleep 60", "other.1"), start("exit 0")
-    strays = strays_of(ours, theirs, unmarked, only="mine")
-    wait_until(lambda: state(unmarked.pid) == "Z", "one has ended by itself")
-
-    assert strays.sweep({}, 1)
-    wait_until(lambda: not strays.sweep({}, 1), "ours is gone")
-    assert not os.path.exists(f"/proc/{ours.pid}")
-    assert is_running(theirs.pid)
-    assert unmarked.wait(20) == 0  # it was left to us to reap
-
-
 def test_a_signal_reaches_the_strays_of_one_run_only(start: Start) -> None:
     """As a run is told to end, what it put outside of its group is told as well."""
     one, two = start("sleep 60", "token.1"), start("sleep 60", "token.2")
@@ -422,65 +392,15 @@ def test_a_signal_reaches_the_strays_of_one_run_only(start: Start) -> None:
     assert is_running(two.pid)
 
 
-def test_sweeping_soon_is_asked_for_until_a_group_is_gone(start: Start) -> None:
-    """Its members were killed with its leader, and take a moment."""
-    leader = start("sleep 60 & echo $!")
-    child = int(line(leader))
-    leader.wait(20)
-    strays = Strays(list, "token")
-    strays.leave_group(leader.pid)
-
-    assert strays.sweep({}, 1)
-    os.kill(child, signal.SIGKILL)
-    wait_until(lambda: reaped(child) and not strays.sweep({}, 1), "the group is gone")
-
-
 def test_what_cannot_be_killed_is_not_hurried_after_for_ever(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another user's, or stuck in the kernel: after a while the usual pace will do."""
-    stray, leader = start("sleep 60", "token.1"), start("sleep 60 & echo $!")
-    line(leader)
-    leader.wait(20)
+    stray = start("sleep 60", "token.1")
     monkeypatch.setattr("monagent.sensors.processes.kill", lambda _pid, _number: None)
     clock = time.monotonic()
     monkeypatch.setattr("monagent.sensors.processes.time.monotonic", lambda: clock)
     strays = strays_of(stray)
-    strays.leave_group(leader.pid)
     assert strays.sweep({}, 1)
     clock += REAP_SECONDS + 1
 
     assert not strays.sweep({}, 1)
     assert strays.there
-
-
-# -- the end of an agent ------------------------------------------------------------------------------------------
-
-
-def test_everything_with_a_mark_of_the_token_is_killed_and_nothing_else(start: Start) -> None:
-    """Also what ignores TERM; a token that only begins alike is another one."""
-    ours = [start("trap '' TERM; sleep 60 & wait", f"{TOKEN}.1"), start("sleep 60", f"{TOKEN}.22")]
-    theirs = [start("sleep 60", f"{TOKEN}2.1"), start("sleep 60", TOKEN), start("sleep 60")]
-    end_marked(TOKEN, 10)
-
-    wait_until(lambda: not any(is_running(process.pid) for process in ours), "ours are gone")
-    assert all(is_running(process.pid) for process in theirs)
-
-
-def test_what_hides_its_mark_goes_with_the_session_and_with_the_parent_that_shows_it(start: Start) -> None:
-    """An emptied environment does not save it."""
-    hidden = "env -i sleep 60 & echo $!; env -i setsid sh -c 'sleep 60 & echo $!; wait' & echo $!; sleep 60"
-    process = start(hidden, f"{TOKEN}.1")
-    pids = [int(line(process)) for _ in range(3)]
-    wait_until(lambda: all(mark_of(pid) == "" for pid in pids), "they have no mark")
-    end_marked(TOKEN, 10)
-
-    wait_until(lambda: not any(map(is_running, pids)), "all are gone")
-
-
-def test_what_cannot_be_killed_is_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard ends after its time, whatever is left."""
-    start("sleep 60", f"{TOKEN}.1")
-    monkeypatch.setattr("monagent.sensors.processes.kill", lambda _pid, _number: None)
-    before = time.monotonic()
-    end_marked(TOKEN, 0.2)
-
-    assert 0.2 <= time.monotonic() - before < 10

@@ -22,7 +22,7 @@ import monagent
 from monagent.models import UNBOUNDED, Bounds
 from monagent.sensors import spawner
 from monagent.sensors.spawner import ANSWER, ENDED, NOT_STARTED, REQUEST, STUCK, TIMED_OUT, WORKERS
-from monagent.sensors.spawning import clean_environment, start_program
+from monagent.sensors.spawning import _start_program, clean_environment
 from tests.support.processes import is_running
 from tests.support.rights import AS_ROOT
 
@@ -80,7 +80,7 @@ class Program:
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self.process = start_program("spawner", theirs.fileno(), str(os.getuid()), str(os.getgid()))
+            self.process = _start_program(descriptor=theirs.fileno())
         self.pid = self.process.pid
         wait_until(lambda: len([pid for pid in self.workers() if _serves(pid)]) == WORKERS, "all its processes serve")
 
@@ -191,7 +191,7 @@ def test_a_program_that_cannot_be_started_is_told_with_the_reason(program: Progr
     assert program.ask("/bin/echo", "x" * 140_000).result() == Answer(0, NOT_STARTED, errno.E2BIG, b"", b"")
 
 
-def test_a_program_gets_the_same_surroundings_as_from_the_agent_itself(program: Program) -> None:
+def test_a_program_gets_clean_surroundings(program: Program) -> None:
     """A clean environment with its mark, / as its directory, a session of its own, no file, no input, no signal."""
     script = "env; pwd; cut -d ' ' -f 1,5,6 /proc/$$/stat; ls /proc/$$/fd; wc -c; exec grep -E '^Sig(Blk|Ign)' /proc/self/status"
     answer = program.shell(script).result()
@@ -559,7 +559,7 @@ def test_it_gives_up_root_for_good() -> None:
     """User, group and groups, in every process of it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        process = start_program("spawner", theirs.fileno(), "65534", "65533")
+        process = _start_program("65534", "65533", descriptor=theirs.fileno())
         theirs.close()
         wait_until(lambda: len(children(process.pid)) == WORKERS, "all its processes are there")
         found = {

@@ -18,6 +18,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -467,11 +468,13 @@ def test_an_agent_that_is_not_root_can_do_all_of_it(tmp_path: Path, public: Path
     as_root.updater.restore(NAME)
     nobody = pwd.getpwnam("nobody")
     os.chown(public, nobody.pw_uid, nobody.pw_gid)
+    runner = Runner()
+    runner.prepare("nobody")
 
     def work() -> None:
         os.setgid(nobody.pw_gid)
         os.setuid(nobody.pw_uid)
-        host = Host(public)
+        host = Host(public, run=lambda run: runner.run(replace(run, user="nobody")))
         for number in (1, 2, 3):
             host.install(number)
         host.updater.restore(NAME)
