@@ -140,12 +140,10 @@ class Agent:
         with contextlib.ExitStack() as undo:
             self._runner.start()
             undo.callback(self._runner.stop)
-            for user in sorted(self._tools.sensors.users()):
-                self._prepare(user)
+            self._prepare(of_ourselves=False)
             if self._settings.agent.user:
                 become(self._settings.agent.user, [self._settings.agent.state])
-            if not self._settings.sensor.user:
-                self._prepare("")
+            self._prepare(of_ourselves=True)
             self._lock.acquire()
             undo.callback(self._lock.release)
             # Not patient: sensors inherit from the workers how they are scheduled.
@@ -259,7 +257,7 @@ class Agent:
         self._dispatcher.offer(self._face.methods())
         self._gate.allow = AllowList(settings.security.allow)
         self._endpoint.tls = tls
-        users = [user for user in sorted(self._tools.sensors.users()) if not self._prepare(user)]
+        users = self._prepare(of_ourselves=False)
         # The same files may hold a renewed certificate.
         if settings.monitor != former.monitor or urlsplit(settings.monitor.url).scheme == "https":
             self._upstream.follow(upstream)
@@ -322,13 +320,18 @@ class Agent:
         kind = self._kinds.get(job.command.method)
         return kind.failed(message) if kind else {"status": "error", "message": message}
 
-    def _prepare(self, user: str) -> bool:
-        try:
-            self._runner.prepare(user)
-        except (OSError, KeyError) as error:
-            log.error("sensors cannot be run as %s: %s", user or "ourselves", error)  # noqa: TRY400 - the reading of each says so, too
-            return False
-        return True
+    def _prepare(self, *, of_ourselves: bool) -> list[str]:
+        """Start what runs sensors, as others or as ourselves; the users that they cannot be run as."""
+        failed = set()
+        for user, bounds in self._tools.sensors.surroundings():
+            if bool(user) != of_ourselves:
+                try:
+                    self._runner.prepare(user, bounds)
+                except (OSError, KeyError) as error:
+                    # The reading of each says so, too.
+                    log.error("sensors cannot be run as %s: %s", user or "ourselves", error)  # noqa: TRY400
+                    failed.add(user)
+        return sorted(failed)
 
     def _claim_of(self, job: Job) -> Claim:
         if job.command.method != SUBMIT_READING:

@@ -1,37 +1,61 @@
-"""Have a program begin with its limits, where it could exceed them before they are set from outside."""
+"""Have every program begin with its bounds: from its spawner, or from a program that becomes it.
+
+A child inherits the limits of the process that starts it, so there is a spawner for each set of bounds. Limits that
+are too tight for the spawner itself are set by prlimit(1), which then becomes the program.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
-import resource
 import shutil
+import stat
+import sys
 
-from monagent.models import Run
-from monagent.sensors.processes import values_of
+from monagent.models import Bounds, Run
+from monagent.sensors.processes import LIMITS, values_of
 
 _PRLIMIT = shutil.which("prlimit", path="/usr/bin:/bin:/usr/sbin:/sbin")
-"""Of util-linux; without it (busybox has none) limits are set a moment after the start."""
-_OPTIONS = {
-    resource.RLIMIT_DATA: "data",
-    resource.RLIMIT_NPROC: "nproc",
-    resource.RLIMIT_NOFILE: "nofile",
-    resource.RLIMIT_CPU: "cpu",
-    resource.RLIMIT_FSIZE: "fsize",
-}
-_LOOSE = (1 << 30, 4096, 1024, 1, 1 << 30)
-"""What nobody exceeds within some hundredths of a second. For such limits another program need not be loaded."""
+"""Of util-linux; busybox has none."""
+_INSTEAD = """
+import os, resource, sys
+for kind, soft, hard in (map(int, word.split(":")) for word in sys.argv[1].split()):
+    resource.setrlimit(kind, (soft, hard))
+try:
+    os.execv(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    sys.exit(f"{sys.argv[2]}: {error.strerror}")
+"""
+_OPTIONS = dict(zip(LIMITS, ("data", "nproc", "nofile", "cpu", "fsize"), strict=True))
+_LOOSE = (1 << 28, 4096, 256, 1 << 63, 0)
+"""From here on a spawner can live with a limit for years. Its CPU time grows as long as it lives."""
 
 
 @functools.lru_cache(maxsize=64)
-def _are_tight(limits: tuple[int, ...]) -> bool:
-    return any(0 <= limit < loose for limit, loose in zip(limits, _LOOSE, strict=True))
+def inherited(bounds: Bounds) -> Bounds:
+    """The bounds of the spawner for a program with these: the same ones, or none but for its priorities."""
+    tight = any(0 <= limit < loose for limit, loose in zip(bounds.limits, _LOOSE, strict=True))
+    return Bounds(nice=bounds.nice, io=bounds.io) if tight else bounds
 
 
 def limited(run: Run) -> tuple[str, ...]:
-    """The program and its arguments, behind prlimit(1) where that is needed and can be told from the program's own errors."""
-    limits = run.bounds.limits
-    if not _are_tight(limits) or _PRLIMIT is None or not os.access(run.argv[0], os.X_OK):
+    """The program and its arguments, behind what sets its limits where its spawner does not."""
+    if inherited(run.bounds) == run.bounds or not _can_start(run.argv[0]):
         return run.argv
-    options = (f"--{_OPTIONS[kind]}={soft}:{hard}" for kind, (soft, hard) in values_of(limits))
+    values = values_of(run.bounds.limits)
+    if _PRLIMIT is None:
+        words = " ".join(f"{kind}:{soft}:{hard}" for kind, (soft, hard) in values)
+        return (sys.executable, "-I", "-S", "-c", _INSTEAD, words, *run.argv)
+    options = (f"--{_OPTIONS[kind]}={soft}:{hard}" for kind, (soft, hard) in values)
     return (_PRLIMIT, *options, "--", *run.argv)
+
+
+def _can_start(program: str) -> bool:
+    """False where starting it fails for sure, which is told best under its own name."""
+    try:
+        mode = os.stat(program).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):  # out of our sight, but perhaps not out of its user's
+        return True
+    return stat.S_ISREG(mode) and bool(mode & 0o111)

@@ -1,4 +1,4 @@
-"""Other processes: end them with all that came of them, and bound what they take. The standard library alone.
+"""Processes: end them with all that came of them, and bound what they take. The standard library alone.
 
 A program that leaves its group (setsid, double fork) becomes a child of the nearest subreaper above it (prctl(2),
 PR_SET_CHILD_SUBREAPER), which is us. Such a stray is known by the mark that its run left in its environment.
@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 MARK = "MONAGENT_RUN"
 """The environment variable that tells to which run a process belongs: a token of its starter, a dot, a number."""
@@ -24,7 +24,7 @@ REAP_SECONDS = 2.0
 _PR_SET_CHILD_SUBREAPER = 36
 _PRIO = 1  # IOPRIO_WHO_PROCESS
 _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "armv7l": 314, "i686": 289}
-_LIMITS = (
+LIMITS = (
     resource.RLIMIT_DATA,
     resource.RLIMIT_NPROC,
     resource.RLIMIT_NOFILE,
@@ -32,9 +32,6 @@ _LIMITS = (
     resource.RLIMIT_FSIZE,
 )
 _LARGEST = 2**63 - 1
-_STOPPING_PASSES = 50  # of a millisecond each
-_MOST = 10_000
-"""Descendants that are looked for."""
 _CHUNK = 1 << 16
 _SHORT = 2048
 """Bytes. Some files of the kernel's come a page at a time; after less than that there is no more."""
@@ -104,50 +101,29 @@ def _content(path: str) -> bytes:
     return content
 
 
-def restrict(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
-    """Bound a program that has just begun. What it starts from now on inherits that.
-
-    There is always a moment between its start and this, so `restrict_all()` must follow if it goes on.
+def bound_ourselves(limits: tuple[int, ...], nice: int, io: int) -> None:
+    """Bound this process and all that it starts from now on.
 
     Args:
-        pid: of the program, which leads its group.
         limits: memory, processes, files, CPU seconds, file size; negative for none.
         nice: added to 0.
         io: class and level of ioprio_set(2), or -1.
     """
-    _restrict(pid, values_of(limits), nice, io)
-
-
-def restrict_all(pid: int, limits: tuple[int, ...], nice: int, io: int) -> None:
-    """Bound what a program started before it was bounded itself, if there is any, a moment after that.
-
-    A fork that was under way shows only then. One process of a fork bomb without bounds is a bomb without bounds, so
-    all of them are stopped meanwhile.
-    """
-    values = values_of(limits)
-    if not any(_is_free(process, values) for process in _family(pid)):
-        return
-    stopped = {process for process in (pid, *_family(pid)) if _state_of(process) == b"T"}  # of its own accord
-    kill_group(pid, signal.SIGSTOP)
-    try:
-        for _ in range(_STOPPING_PASSES):
-            family = _family(pid)
-            for process in family:
-                if _is_free(process, values):
-                    _restrict(process, values, nice, io)
-            if not any(_state_of(process) == b"R" for process in (pid, *family)):
-                break
-            time.sleep(0.001)
-    finally:
-        for process in {pid, *_family(pid)} - stopped:
-            kill(process, signal.SIGCONT)
+    for kind, value in values_of(limits):
+        resource.setrlimit(kind, value)
+    if nice:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+    number = _SYS_IOPRIO_SET.get(os.uname().machine)
+    if io >= 0 and number is not None:
+        _libc.syscall(number, _PRIO, 0, io)
 
 
 @functools.lru_cache(maxsize=64)
 def values_of(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...]:
-    """What prlimit(2) takes: each limit that there is with its soft and hard value, never more than we ourselves may have."""
+    """What setrlimit(2) takes: each limit that there is with its soft and hard value, never more than we ourselves may have."""
     values = []
-    for kind, limit in zip(_LIMITS, limits, strict=True):
+    for kind, limit in zip(LIMITS, limits, strict=True):
         # Root's processes are not counted, so for them that one would be a system call for nothing.
         if limit >= 0 and not (kind == resource.RLIMIT_NPROC and os.geteuid() == 0):
             hard = resource.getrlimit(kind)[1]
@@ -156,63 +132,6 @@ def values_of(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...
             last = most + 1 if kind == resource.RLIMIT_CPU and most not in (hard, _LARGEST) else most
             values.append((kind, (most, last)))
     return tuple(values)
-
-
-def _restrict(pid: int, values: Sequence[tuple[int, tuple[int, int]]], nice: int, io: int) -> None:
-    try:
-        for kind, value in values:
-            resource.prlimit(pid, kind, value)
-        if nice:
-            os.setpriority(os.PRIO_PROCESS, pid, nice)
-        if io >= 0:
-            number = _SYS_IOPRIO_SET.get(os.uname().machine)
-            if number is not None:
-                _libc.syscall(number, _PRIO, pid, io)
-    except (ProcessLookupError, PermissionError):
-        pass
-
-
-def _is_free(pid: int, values: Sequence[tuple[int, tuple[int, int]]]) -> bool:
-    try:
-        found = [resource.prlimit(pid, kind)[1] for kind, _ in values]
-    except (ProcessLookupError, PermissionError):
-        return False
-    return any(
-        hard == resource.RLIM_INFINITY or hard > most for hard, (_, (_, most)) in zip(found, values, strict=True)
-    )
-
-
-def _state_of(pid: int) -> bytes:
-    return b"".join(_content(f"/proc/{pid}/stat").rpartition(b")")[2].split()[:1])
-
-
-def _family(leader: int) -> list[int]:
-    """All descendants of the leader of a group, and those of its group that lost their parent to us."""
-    orphans = [child for child in children_of(os.getpid()) if child != leader and _group_of(child) == leader]
-    return orphans + [one for process in (leader, *orphans) for one in _descendants(process)]
-
-
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    coming = [pid]
-    while coming and len(found) < _MOST:
-        parent = coming.pop()
-        try:
-            threads = os.listdir(f"/proc/{parent}/task")
-        except OSError:
-            continue
-        files = (f"/proc/{parent}/task/{thread}/children" for thread in threads)
-        children = [int(word) for file in files for word in _content(file).split()]
-        found += children
-        coming += children
-    return found
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return -1
 
 
 class Strays:

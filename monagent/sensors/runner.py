@@ -1,9 +1,9 @@
 """Run a program once, within its bounds, and tell exactly how it ended.
 
 No shell. The program gets its own session and process group, a clean environment, /dev/null as its input and no
-other open file. A small program beside us starts and ends it (`spawner.py`), one for each user that sensors run as:
-it shares no interpreter lock with our threads, and when it or we are killed, in whatever way, everything that it
-started ends.
+other open file. A small program beside us starts and ends it (`spawner.py`), one for each user that sensors run as
+and each set of bounds: it shares no interpreter lock with our threads, and when it or we are killed, in whatever way,
+everything that it started ends.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import threading
 import time
 from dataclasses import replace
 
-from monagent.models import Run, RunResult
+from monagent.models import UNBOUNDED, Bounds, Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
 from monagent.sensors import spawner
-from monagent.sensors.limiting import limited
+from monagent.sensors.limiting import inherited, limited
 from monagent.sensors.processes import REAP_SECONDS, become_subreaper, children_of, kill, reaped
 from monagent.sensors.spawning import GRACE_SECONDS, Spawning
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LATE_SECONDS = GRACE_SECONDS + REAP_SECONDS + 5.0
 """Beyond its deadline, a run that the spawner tells nothing of is given up: then the spawner itself is stuck."""
 _LOST_SECONDS = 0.5
+_SHORT_MS = 20
 _CHUNK = 64 * 1024
 _PIPE_MAX = 1024 * 1024  # what a pipe holds at most (/proc/sys/fs/pipe-max-size)
 _POLL_STEP = 3600.0  # poll() takes an int of milliseconds; longer deadlines are waited for in steps
@@ -37,7 +38,7 @@ class Runner:
     """Runs programs. Any number of threads may call `run()` at once."""
 
     def __init__(self) -> None:
-        self._spawnings: dict[str, Spawning] = {}
+        self._spawnings: dict[tuple[str, Bounds], Spawning] = {}
         self._lock = threading.Lock()
         self._has_no_other_children = False
 
@@ -46,13 +47,13 @@ class Runner:
         self._has_no_other_children = True
         become_subreaper()
 
-    def prepare(self, user: str = "") -> None:
-        """Start what is needed to run as a user, or as ourselves, as long as we may.
+    def prepare(self, user: str = "", bounds: Bounds = UNBOUNDED) -> None:
+        """Start what is needed to run as a user, or as ourselves, with these bounds, as long as we may.
 
         Raises:
             KeyError, OSError: it cannot be started.
         """
-        self._spawning(user)
+        self._spawning((user, inherited(bounds)))
 
     def stop(self) -> None:
         """End everything that runs; what is run after this is started anew."""
@@ -104,10 +105,10 @@ class Runner:
     def _verdict(self, told: bytes, run: Run, spawning: Spawning) -> tuple[int, str]:
         """The program's code, and the protocol's word where it has one."""
         if len(told) != spawner.ANSWER.size:
-            if self._spawnings.get(run.user) is spawning:  # not by us
+            if spawning in self._spawnings.values():  # not by us
                 log.error("what runs sensors (pid %d) was killed, and %s with it", spawning.pid, run.argv[0])
             if spawning.has_ended(_LOST_SECONDS):
-                self._drop(spawning, run.user)
+                self._drop((run.user, inherited(run.bounds)), spawning)
             return -signal.SIGKILL, "signal"
         code, word, number = spawner.ANSWER.unpack(told)
         if word == spawner.NOT_STARTED:
@@ -119,30 +120,31 @@ class Runner:
     # -- the programs beside us ---------------------------------------------------------------------------------
 
     def _start(self, run: Run, answer: int, out: int, err: int) -> Spawning:
-        spawning = self._spawning(run.user)
+        kind = run.user, inherited(run.bounds)
+        spawning = self._spawning(kind)
         try:
             spawning.start(run, out, err, answer)
         except (BrokenPipeError, ConnectionError):
             # Somebody killed it. What it was running is lost; this run need not be.
-            self._drop(spawning, run.user)
-            spawning = self._spawning(run.user)
+            self._drop(kind, spawning)
+            spawning = self._spawning(kind)
             spawning.start(run, out, err, answer)
         return spawning
 
-    def _spawning(self, user: str) -> Spawning:
-        spawning = self._spawnings.get(user)
+    def _spawning(self, kind: tuple[str, Bounds]) -> Spawning:
+        spawning = self._spawnings.get(kind)
         if spawning is None:
             with self._lock:
-                spawning = self._spawnings.get(user) or self._spawnings.setdefault(user, Spawning(user))
+                spawning = self._spawnings.get(kind) or self._spawnings.setdefault(kind, Spawning(*kind))
         return spawning
 
-    def _drop(self, spawning: Spawning, user: str) -> None:
+    def _drop(self, kind: tuple[str, Bounds], spawning: Spawning) -> None:
         """Forget one that has ended, unless another thread was quicker."""
         with self._lock:
-            if self._spawnings.get(user) is not spawning:
+            if self._spawnings.get(kind) is not spawning:
                 return
-            del self._spawnings[user]
-        log.error("the program that runs sensors as %s (pid %d) has ended", user or "ourselves", spawning.pid)
+            del self._spawnings[kind]
+        log.error("the program that runs sensors as %s (pid %d) has ended", kind[0] or "ourselves", spawning.pid)
         spawning.end()
         self._end_orphans()
 
@@ -203,7 +205,7 @@ def _read_until(end: int, outputs: tuple[_Output, ...], deadline: float) -> bool
     poller = select.poll()
     poller.register(end, select.POLLIN)
     # Most programs print little and end soon: one wait for the end spares the waits for their output.
-    ended = bool(poller.poll(spawner.SETTLED_SECONDS * 1000))
+    ended = bool(poller.poll(_SHORT_MS))
     readers = {output.reader: output for output in outputs}
     for reader in readers:
         poller.register(reader, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The program that runs sensors, as one user: a few small processes with a closed protocol over a socket pair.
+"""The program that runs sensors, as one user and with the same bounds: a few small processes with a closed protocol over a socket pair.
 
 It imports nothing but the smallest modules of the standard library and `processes.py`: no HTTP, no XML, no threads.
 It knows how to start a program, to end it with everything that came of it, and to tell how it ended. When the agent
@@ -24,20 +24,20 @@ import sys
 import time
 
 from monagent.sensors.processes import (
+    LIMITS,
     MARK,
     REAP_SECONDS,
     Strays,
     become_subreaper,
+    bound_ourselves,
     children_of,
     kill,
     kill_group,
     reaped,
-    restrict,
-    restrict_all,
 )
 
-REQUEST = struct.Struct("<ddqqqqqhh")
-"""Seconds until the deadline, seconds between TERM and KILL, then what `restrict()` takes: five limits, nice, io."""
+REQUEST = struct.Struct("<dd")
+"""Seconds until the deadline, and seconds between TERM and KILL."""
 ANSWER = struct.Struct("<iBi")
 """The exit status or minus the signal, one of the words below, and an errno where it could not start."""
 ENDED, TIMED_OUT, NOT_STARTED, STUCK = range(4)
@@ -45,10 +45,6 @@ ENDED, TIMED_OUT, NOT_STARTED, STUCK = range(4)
 WORKERS = 4
 """Processes for one user. Each can only wait (vfork) while the program that it starts is being loaded."""
 LONGEST_PACKET = 1 << 20
-LARGEST = 2**63 - 1
-"""That a limit can be."""
-SETTLED_SECONDS = 0.02
-"""After this time all that a program started before it was bounded can be seen, see `restrict_all()`."""
 SWEEP_SECONDS = 0.02
 WATCH_SECONDS = 1.0
 AGAIN_SECONDS = 0.1
@@ -56,30 +52,24 @@ _FOREVER = float("inf")
 
 _EINVAL = 22
 _DESCRIPTORS = 3
-_Bounds = tuple[tuple[int, ...], int, int]
 _CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 _CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _ROOM = socket.CMSG_SPACE(_DESCRIPTORS * 4)
-_BEGUN, _SETTLED, _TOLD, _KILLED = range(4)
+_BEGUN, _TOLD, _KILLED = range(3)
 
 
 class _Run:
     """A program that was started, what comes next for it, and when."""
 
-    __slots__ = ("answer", "bounds", "deadline", "due", "grace", "mark", "pid", "pidfd", "stage")
+    __slots__ = ("answer", "due", "grace", "mark", "pid", "pidfd", "stage")
 
-    def __init__(
-        self, pid: int, pidfd: int, mark: str, answer: int, seconds: float, grace: float, bounds: _Bounds
-    ) -> None:
+    def __init__(self, pid: int, pidfd: int, mark: str, answer: int, seconds: float, grace: float) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.mark = mark
         self.answer = answer
-        now = time.monotonic()
-        self.deadline = now + seconds
-        self.due = now + min(seconds, SETTLED_SECONDS)
+        self.due = time.monotonic() + seconds
         self.grace = grace
-        self.bounds = bounds
         self.stage = _BEGUN
 
 
@@ -171,7 +161,7 @@ class Spawner:
             os.close(err)
 
     def _start(self, packet: bytes, out: int, err: int, answer: int) -> None:
-        seconds, grace, *limits, nice, io = REQUEST.unpack_from(packet)
+        seconds, grace = REQUEST.unpack_from(packet)
         if not (0 <= seconds < _FOREVER and 0 <= grace < _FOREVER):
             raise ValueError("no such time")
         argv = packet[REQUEST.size :].split(b"\0")
@@ -188,8 +178,6 @@ class Spawner:
             setsigmask=(),
             setsigdef=self._ignored,
         )
-        bounds = (tuple(limits), nice, io)
-        restrict(pid, *bounds)
         try:
             pidfd = os.pidfd_open(pid)
             self._poller.register(pidfd, select.EPOLLIN)
@@ -197,19 +185,16 @@ class Spawner:
             kill_group(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
-        self._runs[pidfd] = run = _Run(pid, pidfd, mark, answer, seconds, grace, bounds)
+        self._runs[pidfd] = _Run(pid, pidfd, mark, answer, seconds, grace)
         self._marks[mark] = self._count
-        self._sweep_at = min(self._sweep_at, run.due + WATCH_SECONDS)
+        self._sweep_at = min(self._sweep_at, time.monotonic() + WATCH_SECONDS)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
     def _go_on(self, run: _Run, now: float) -> None:
         """TERM at the deadline, KILL after the grace, and no waiting for what even that does not end."""
         run.stage += 1
-        if run.stage == _SETTLED:
-            restrict_all(run.pid, *run.bounds)
-            run.due = run.deadline
-        elif run.stage == _TOLD:
+        if run.stage == _TOLD:
             self._signal(run, signal.SIGTERM)
             run.due = now + run.grace
         elif run.stage == _KILLED:
@@ -312,8 +297,9 @@ def _keep(control: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """`FD [UID GID]`: serve the socket with that number, as that user."""
-    control, *identity = map(int, arguments)
+    """`FD LIMIT... NICE IO [UID GID]`: serve the socket with that number with these bounds, as that user."""
+    control, *numbers = map(int, arguments)
+    limits, (nice, io, *identity) = numbers[: len(LIMITS)], numbers[len(LIMITS) :]
     os.set_inheritable(control, False)  # noqa: FBT003 - it takes no keyword
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the agent decides when this ends, by closing the socket
@@ -324,6 +310,7 @@ def main(arguments: list[str]) -> None:
         os.setuid(user)
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bound_ourselves(tuple(limits), nice, io)
     _keep(control)
 
 

@@ -15,7 +15,7 @@ import weakref
 from pathlib import Path
 
 import monagent
-from monagent.models import Run
+from monagent.models import Bounds, Run
 from monagent.sensors import spawner
 
 SEND_SECONDS = 5
@@ -59,13 +59,14 @@ def _start_program(*arguments: str, descriptor: int) -> subprocess.Popen[bytes]:
 
 
 class Spawning:
-    """The spawner of one user. Any thread may call `start()`."""
+    """The spawner for one user and one set of bounds. Any thread may call `start()`."""
 
-    def __init__(self, user: str) -> None:
+    def __init__(self, user: str, bounds: Bounds) -> None:
         """Start it.
 
         Args:
             user: empty for our own, with all the groups that we have.
+            bounds: of all that it starts, and its own; see `limiting.inherited()`.
 
         Raises:
             KeyError: there is no such user.
@@ -73,12 +74,13 @@ class Spawning:
             OSError: it cannot be started.
         """
         identity = _identity_of(user) if user else ()
+        numbers = map(str, (*bounds.limits, bounds.nice, bounds.io))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, spawner.LONGEST_PACKET)
             # A time-out of the socket's own would cost a poll() for each request.
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", SEND_SECONDS, 0))
-            process = self._process = _start_program(*identity, descriptor=theirs.fileno())
+            process = self._process = _start_program(*numbers, *identity, descriptor=theirs.fileno())
         self._socket = ours
         self._end = weakref.finalize(self, _end, ours, process)
 
@@ -97,9 +99,7 @@ class Spawning:
         argv = [os.fsencode(word) for word in run.argv]
         if any(b"\0" in word for word in argv):
             raise ValueError("embedded null byte")
-        limits = [min(limit, spawner.LARGEST) for limit in run.bounds.limits]
-        header = spawner.REQUEST.pack(run.timeout, GRACE_SECONDS, *limits, run.bounds.nice, run.bounds.io)
-        packet = header + b"\0".join(argv)
+        packet = spawner.REQUEST.pack(run.timeout, GRACE_SECONDS) + b"\0".join(argv)
         if len(packet) > spawner.LONGEST_PACKET:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         rights = array.array("i", [out, err, answer])

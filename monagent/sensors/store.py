@@ -90,10 +90,13 @@ class SensorStore:
         """Whether two runs of it with the same arguments may overlap."""
         return self._overrides.get(name, _NO_OVERRIDE).overlap
 
-    def users(self) -> set[str]:
-        """The users, other than ourselves, that sensors are run as."""
-        named = {override.user for override in self._overrides.values()} | {self._defaults.user}
-        return {user for user in named if user}
+    def surroundings(self) -> set[tuple[str, Bounds]]:
+        """Each user that sensors run as, empty for ourselves, and the bounds they have."""
+        default = self._defaults
+        return {(default.user, default.bounds)} | {
+            (default.user if override.user is None else override.user, override.bounds or default.bounds)
+            for override in self._overrides.values()
+        }
 
     def is_elsewhere(self, name: str) -> bool:
         """Whether a section names a program of its own for it, so that its directory is not used."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,20 +60,40 @@ def test_a_file_never_gets_larger_than_it_may(write: Write, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("bounds", [UNBOUNDED, DEFAULT])
-def test_where_nobody_could_be_faster_no_other_program_is_loaded(write: Write, bounds: Bounds) -> None:
-    """The usual limits are set from outside."""
-    run = Run((write("echo 1"),), 10.0, 1000, bounds=bounds)
+def test_what_the_spawner_can_live_with_needs_no_other_program(write: Write, bounds: Bounds) -> None:
+    """The usual limits are inherited."""
+    run = Run((write("ulimit -n; ulimit -d; ulimit -f"),), 10.0, 1000, bounds=bounds)
 
     assert limiting.limited(run) is run.argv
+    assert limiting.limited(replace(run, bounds=replace(bounds))) is run.argv  # one that is equal, not the same
+    assert bounds is UNBOUNDED or Runner().run(run).output == b"1024\n1048576\n2097152\n"
 
 
-def test_without_the_program_for_it_limits_come_from_outside(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As ever."""
+def test_sensors_with_other_bounds_do_not_get_in_each_others_way(write: Write) -> None:
+    """Larger or smaller, in any order, from one runner."""
+    program, runner = write("ulimit -n; cut -d ' ' -f 19 /proc/$$/stat"), Runner()
+    wanted = [Bounds(files=files, nice=nice) for files, nice in ((1024, 0), (300, 5), (50, 5), (1024, 0), (2000, 0))]
+    told = [runner.run(Run((program,), 10.0, 1000, bounds=bounds)).output.split() for bounds in wanted]
+
+    assert told == [[str(bounds.files).encode(), str(bounds.nice).encode()] for bounds in wanted]
+
+
+def test_cpu_time_is_that_of_one_run(write: Write) -> None:
+    """A spawner that has worked for long takes nothing from it."""
+    program, runner = write("ulimit -t; ulimit -Ht"), Runner()
+    told = {runner.run(Run((program,), 10.0, 1000, bounds=Bounds(cpu_seconds=1000))).output for _ in range(3)}
+
+    assert told == {b"1000\n1001\n"}
+
+
+def test_where_prlimit_is_missing_limits_are_in_force_as_early(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only slower."""
     monkeypatch.setattr(limiting, "_PRLIMIT", None)
-    run = Run((write("sleep 0.1; ulimit -n"),), 10.0, 1000, bounds=TIGHT)
+    program = write('(ulimit -n); (ulimit -d); (ulimit -f); echo "$@"')
+    run = Run((program, "a b", "--", "-c"), 10.0, 1000, bounds=TIGHT)
 
-    assert limiting.limited(run) is run.argv
-    assert Runner().run(run).output == b"20\n"
+    assert limiting.limited(run)[0] == sys.executable
+    assert Runner().run(run).output == b"20\n65536\n2048\na b -- -c\n"
 
 
 @pytest.mark.parametrize(("mode", "code", "error"), [(None, 127, "not-found"), (0o644, 126, "not-executable")])

@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 import monagent
-from monagent.models import UNBOUNDED, Bounds
 from monagent.sensors import spawner
 from monagent.sensors.spawner import ANSWER, ENDED, NOT_STARTED, REQUEST, STUCK, TIMED_OUT, WORKERS
 from monagent.sensors.spawning import _start_program, clean_environment
@@ -27,6 +26,8 @@ from tests.support.processes import is_running
 from tests.support.rights import AS_ROOT
 
 SOON = 5.0
+UNBOUNDED = ("-1", "-1", "-1", "-1", "-1", "0", "-1")
+"""Five limits, nice and io as its arguments."""
 LONG = 60.0
 _SO_SNDBUFFORCE = 32
 _OF_THE_C_LIBRARY = 0b11 << 31
@@ -80,7 +81,7 @@ class Program:
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self.process = _start_program(descriptor=theirs.fileno())
+            self.process = _start_program(*UNBOUNDED, descriptor=theirs.fileno())
         self.pid = self.process.pid
         wait_until(lambda: len([pid for pid in self.workers() if _serves(pid)]) == WORKERS, "all its processes serve")
 
@@ -88,10 +89,10 @@ class Program:
         """Its processes that run programs."""
         return children(self.pid)
 
-    def ask(self, *argv: str | bytes, seconds: float = LONG, grace: float = 1.0, bounds: Bounds = UNBOUNDED) -> Asked:
+    def ask(self, *argv: str | bytes, seconds: float = LONG, grace: float = 1.0) -> Asked:
         """Send a request as the agent does."""
         words = [os.fsencode(word) for word in argv]
-        header = REQUEST.pack(seconds, grace, *bounds.limits, bounds.nice, bounds.io)
+        header = REQUEST.pack(seconds, grace)
         return self.send(header + b"\0".join(words))
 
     def send(self, packet: bytes) -> Asked:
@@ -108,9 +109,9 @@ class Program:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         self.socket.sendmsg([packet], rights)
 
-    def shell(self, script: str, seconds: float = LONG, grace: float = 1.0, bounds: Bounds = UNBOUNDED) -> Asked:
+    def shell(self, script: str, seconds: float = LONG, grace: float = 1.0) -> Asked:
         """Ask for a shell script."""
-        return self.ask("/bin/sh", "-c", script, seconds=seconds, grace=grace, bounds=bounds)
+        return self.ask("/bin/sh", "-c", script, seconds=seconds, grace=grace)
 
     def descriptors(self) -> dict[int, int]:
         """How many each of its processes has open."""
@@ -283,27 +284,6 @@ def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_limits_nice_and_io_are_set(program: Program) -> None:
-    """From outside, a moment after the start."""
-    bounds = Bounds(memory=1 << 28, processes=4000, files=64, cpu_seconds=30, file_size=1 << 20, nice=6, io=3 << 13)
-    script = "sleep 0.2; for of in d n f t; do ulimit -$of; ulimit -H$of; done; cut -d ' ' -f 19 /proc/$$/stat"
-    answer = program.shell(script, bounds=bounds).result()
-
-    assert answer is not None
-    assert list(map(int, answer.output.split())) == [1 << 18, 1 << 18, 64, 64, 2048, 2048, 30, 31, 6]
-
-
-def test_what_a_program_starts_before_it_is_bounded_is_bounded_soon(program: Program) -> None:
-    """On a busy host that happens; a moment later all that came of it is bounded."""
-    script = "(sleep 0.3; ulimit -n) & (sleep 0.3; ulimit -n) & ulimit -n > /dev/null; wait"
-    bounds = Bounds(files=77)
-
-    for asked in [program.shell(script, bounds=bounds) for _ in range(60)]:
-        answer = asked.result()
-        assert answer is not None
-        assert answer.output == b"77\n77\n"
-
-
 def test_a_program_that_cannot_even_be_killed_is_given_up_and_told() -> None:
     """It holds nobody up: the answer says that it is stuck, and the next one is served."""
     script = """
@@ -314,7 +294,7 @@ def test_a_program_that_cannot_even_be_killed_is_given_up_and_told() -> None:
         spawner.main(sys.argv[1:])
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    arguments = [str(theirs.fileno()), str(os.getuid()), str(os.getgid())]
+    arguments = [str(theirs.fileno()), *UNBOUNDED, str(os.getuid()), str(os.getgid())]
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), *arguments], pass_fds=[theirs.fileno()])
     theirs.close()
     program = Program.__new__(Program)
@@ -332,11 +312,11 @@ def test_a_program_that_cannot_even_be_killed_is_given_up_and_told() -> None:
 
 # -- requests that no agent makes ---------------------------------------------------------------------------------
 
-GOOD = REQUEST.pack(5.0, 1.0, *UNBOUNDED.limits, 0, -1) + b"/bin/echo"
+GOOD = REQUEST.pack(5.0, 1.0) + b"/bin/echo"
 
 
 def _timed(seconds: float, grace: float) -> bytes:
-    return REQUEST.pack(seconds, grace, *UNBOUNDED.limits, 0, -1) + b"/bin/echo"
+    return REQUEST.pack(seconds, grace) + b"/bin/echo"
 
 
 @pytest.mark.parametrize(
@@ -380,14 +360,6 @@ def test_a_request_without_its_three_descriptors_is_dropped(program: Program, co
     wait_until(lambda: program.descriptors() == opened, "nothing more is open than before")
     assert program.workers() == before
     assert program.shell("echo 5").result() == Answer(0, ENDED, 0, b"5\n", b"")
-
-
-def test_numbers_beyond_all_bounds_do_no_harm(program: Program) -> None:
-    """The largest and the smallest that a request can hold."""
-    most, least = 2**63 - 1, -(2**63)
-    for limits, nice, io in (([most] * 5, 32767, 32767), ([least] * 5, -32768, -32768)):
-        packet = REQUEST.pack(1e300, 1e300, *limits, nice, io) + b"/bin/echo"
-        assert program.send(packet).result() == Answer(0, ENDED, 0, b"\n", b"")
 
 
 def test_one_that_asks_and_goes_away_harms_nobody(program: Program) -> None:
@@ -559,7 +531,7 @@ def test_it_gives_up_root_for_good() -> None:
     """User, group and groups, in every process of it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        process = _start_program("65534", "65533", descriptor=theirs.fileno())
+        process = _start_program(*UNBOUNDED, "65534", "65533", descriptor=theirs.fileno())
         theirs.close()
         wait_until(lambda: len(children(process.pid)) == WORKERS, "all its processes are there")
         found = {
