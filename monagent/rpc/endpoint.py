@@ -16,7 +16,7 @@ from monagent.rpc import marshal
 from monagent.rpc.access import Gate
 from monagent.rpc.exchange import Exchange, Gateway, busy_answer, refusal_answer
 from monagent.rpc.inbox import Inbox
-from monagent.rpc.reception import WAITING_REQUESTS, Reception, Visitor
+from monagent.rpc.reception import Reception, Visitor
 from monagent.rpc.tls import Peers
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ Tls = tuple[ssl.SSLContext | None, Peers]
 PLAIN: Tls = (None, Peers(()))
 
 BACKLOG = 512
+WAITING_REQUESTS = 200
+WAITING_BYTES = 1 << 20
+"""Whole requests that may wait for a thread; more are told that we are busy. So large ones are not waited for longer."""
 _BUSY = Busy("too many requests wait already; try again later")
 
 
@@ -80,6 +83,8 @@ class Endpoint:
         self._server.gateway = Gateway
         self._gate = gate
         self._thread: threading.Thread | None = None
+        self._waiting = 0  # bytes
+        self._lock = threading.Lock()
         self.tls = tls
         """May be replaced at any time: new connections go by it, those that are there go on."""
 
@@ -121,10 +126,18 @@ class Endpoint:
             self._thread.join()
 
     def _serve(self, visitor: Visitor) -> bool:
-        if self._server.requests.qsize >= WAITING_REQUESTS:
-            return False
-        self._server.requests.put(Exchange(self._server, visitor, self._reception))
+        """Let a whole request wait for a thread, if not too much waits already. Any thread may call it."""
+        size, queue = visitor.inbox.size, self._server.requests
+        with self._lock:
+            if queue.qsize >= WAITING_REQUESTS or (self._waiting and self._waiting + size > WAITING_BYTES):
+                return False
+            self._waiting += size
+        queue.put(Exchange(self._server, visitor, self._reception, lambda: self._begin(size)))
         return True
+
+    def _begin(self, size: int) -> None:
+        with self._lock:
+            self._waiting -= size
 
 
 def _listening_error(error: OSError, host: str, port: int) -> OSError:

@@ -8,6 +8,7 @@ import select
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -23,6 +24,7 @@ from monagent.rpc.reception import Reception, Visitor
 log = logging.getLogger(__name__)
 
 NEXT_REQUEST_MS = 5
+CALM_SECONDS = 0.05
 _CHUNK = 64 * 1024
 
 
@@ -31,7 +33,14 @@ class Exchange:
 
     requests_seen = 0
 
-    def __init__(self, server: Any, visitor: Visitor, reception: Reception) -> None:
+    def __init__(self, server: Any, visitor: Visitor, reception: Reception, begin: Callable[[], None]) -> None:
+        """
+        Args:
+            server: cheroot's.
+            visitor: whose next request is whole.
+            reception: where the connection goes back to.
+            begin: called when it waits for a thread no longer.
+        """
         self.server = server
         self.rfile = io.BytesIO()  # cheroot looks whether it is closed when it gives up waiting for an answer
         self.visitor = visitor
@@ -39,19 +48,21 @@ class Exchange:
         self.remote_addr = visitor.address
         self.remote_port = 0
         self._reception = reception
+        self._begin = begin
         self._given_away = False
 
     def communicate(self) -> bool:
-        """Answer requests for as long as the next one follows at once and nobody else waits for a thread.
+        """Answer requests for as long as the next one follows at once. When others wait for a thread, one is enough.
 
         Returns:
             Whether the connection goes back to the reception.
         """
+        self._begin()
         try:
             while self._answer_one():
-                if self.visitor.outbox:
+                if self.visitor.outbox or self.server.requests.qsize:
                     return True
-                if not self.visitor.inbox.is_whole() and (self.server.requests.qsize or not self._next_is_there()):
+                if not self.visitor.inbox.is_whole() and not self._next_is_there():
                     return True
         except HttpRefusal as refusal:
             self._given_away = True
@@ -69,6 +80,7 @@ class Exchange:
             self.visitor.close()
 
     def _answer_one(self) -> bool:
+        self._reception.calm.wait(CALM_SECONDS)
         refusal: HttpRefusal | None = None
         try:
             head, body = self.visitor.inbox.take()

@@ -39,6 +39,11 @@ class Inbox:
         """Whether a request has begun to arrive."""
         return bool(self._buffer)
 
+    @property
+    def size(self) -> int:
+        """Bytes of what is there and not taken."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> None:
         """Take what was read.
 

@@ -42,11 +42,12 @@ CONNECTIONS = 1000
 CONNECTIONS_PER_PEER = 300
 STRANGERS = 50
 """How many connections there may be in all, from one address, and from addresses that may not command."""
-WAITING_REQUESTS = 200
-"""Whole requests that may wait for a thread; more are told that we are busy."""
 
 _CHUNK = 64 * 1024
+_CROWD = 16
 _PIECES = 8
+_LEAVING_AT_ONCE = 8
+"""Who was refused must not keep the others waiting."""
 _TICK = 0.25
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
@@ -129,6 +130,9 @@ class Reception:
         self._lock = threading.Lock()
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = False
+        self.calm = threading.Event()
+        """Not set while there is a crowd to look at. Every thread that answers then slows that down (they share one lock)."""
+        self.calm.set()
         self._ended = threading.Event()
         self._ended.set()
         self._accept_again = 0.0
@@ -144,16 +148,25 @@ class Reception:
         try:
             self._receive()
         finally:
+            self.calm.set()
             self._ended.set()
 
     def _receive(self) -> None:
         next_tick = 0.0
         while not self._stopping:
-            for descriptor, event in self._poller.poll(_TICK if self._waiting else 1.0):
+            events = self._poller.poll(_TICK if self._waiting else 1.0)
+            if len(events) > _CROWD:
+                self.calm.clear()
+            leaving = 0
+            for descriptor, event in events:
+                visitor = self._waiting.get(descriptor)
                 if descriptor == self._listener.fileno():
                     self._accept()
-                elif descriptor in self._waiting:
-                    self._advance(self._waiting[descriptor], event)
+                elif visitor is not None:
+                    leaving += bool(visitor.leaving)
+                    if not visitor.leaving or leaving <= _LEAVING_AT_ONCE:
+                        self._advance(visitor, event)
+            self.calm.set()
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + _TICK
@@ -175,33 +188,41 @@ class Reception:
 
     def turn_away(self, visitor: Visitor, refusal: HttpRefusal) -> None:
         """Refuse what a visitor sent behind a request that was answered. Any thread may call it."""
+        answer = self._refuse(refusal, visitor.inbox.bodiless)
         if visitor.outbox:
-            visitor.outbox += self._refuse(refusal, visitor.inbox.bodiless)
+            visitor.outbox += answer
             visitor.farewell = True
             self.put(visitor)
-            return
-        try:
-            visitor.socket.settimeout(0)
-            visitor.socket.send(self._refuse(refusal, visitor.inbox.bodiless))
-            visitor.socket.shutdown(socket.SHUT_WR)
-            visitor.leaving = LINGER_BYTES
-            visitor.deadline = time.monotonic() + LINGER_SECONDS
-            self._wait_for(visitor)
-        except (OSError, ValueError):
-            visitor.close()
+        else:
+            self._dismiss(visitor, answer)
 
     def put(self, visitor: Visitor) -> None:
-        """Send the rest of an answer, if there is any, and wait for the next request."""
+        """Send the rest of an answer, if there is any, and go on with the next request."""
         self._expect_more(visitor)
         try:
             visitor.socket.settimeout(0)
             if visitor.outbox:
                 visitor.deadline = time.monotonic() + ANSWER_SECONDS + len(visitor.outbox) / SLOWEST_ANSWER
                 self._wait_for(visitor, _WRITE)
-                return
-            self._encourage(visitor)
-            self._wait_for(visitor)
+            elif visitor.inbox.is_whole():  # behind those who wait already
+                if not self._serve(visitor):
+                    self._dismiss(visitor, self._busy())
+            else:
+                self._encourage(visitor)
+                self._wait_for(visitor)
         except (OSError, ValueError):  # closed meanwhile, or by us: we are ending
+            visitor.close()
+
+    def _dismiss(self, visitor: Visitor, answer: bytes) -> None:
+        """Say it, and listen for a moment, in a thread that is not ours."""
+        try:
+            visitor.socket.settimeout(0)
+            visitor.socket.send(answer)
+            visitor.socket.shutdown(socket.SHUT_WR)
+            visitor.leaving = LINGER_BYTES
+            visitor.deadline = time.monotonic() + LINGER_SECONDS
+            self._wait_for(visitor)
+        except (OSError, ValueError):
             visitor.close()
 
     def _expect_more(self, visitor: Visitor) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pwd
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import monagent
 from tests.integration.served import ECHO, Served
 from tests.support.agent import AgentProcess, write_sensor
 from tests.support.monitor import Monitor
@@ -40,3 +47,23 @@ def _serve(tmp_path_factory: pytest.TempPathFactory, *, extended: bool) -> Itera
     finally:
         agent.kill()
         monitor.stop()
+
+
+@pytest.fixture
+def readable_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents are started with a Python that `nobody` can read: ours, or the system's with our packages."""
+    packages = sorted({str(Path(module.__file__ or "").parent.parent) for module in (pytest, monagent)})
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(packages))
+    for python in (sys.executable, "/usr/bin/python3"):
+        with contextlib.suppress(OSError):
+            done = subprocess.run(
+                [python, "-c", "import encodings.idna, monagent.agent.service"],
+                user="nobody",
+                group=pwd.getpwnam("nobody").pw_gid,
+                cwd="/",
+                capture_output=True,
+            )
+            if done.returncode == 0:
+                monkeypatch.setattr(sys, "executable", python)
+                return
+    pytest.skip("nobody cannot read any Python that this is installed for")

@@ -9,8 +9,6 @@ import pwd
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +17,6 @@ from typing import Any
 
 import pytest
 
-import monagent
 from monagent.sensors.spawner import WORKERS
 from tests.integration.zoo import BOMB, OUTPUT_LIMIT, TIMEOUT, ZOO, alive, children, marked, spawners, write_animals
 from tests.support.agent import AgentProcess, write_sensor
@@ -355,26 +352,6 @@ def test_one_of_its_processes_that_is_killed_is_replaced(build: Callable[..., Ho
 
 
 # -- an agent that gives up root ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def readable_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Agents are started with a Python that `nobody` can read: ours, or the system's with our packages."""
-    packages = sorted({str(Path(module.__file__ or "").parent.parent) for module in (pytest, monagent)})
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(packages))
-    for python in (sys.executable, "/usr/bin/python3"):
-        with contextlib.suppress(OSError):
-            done = subprocess.run(
-                [python, "-c", "import encodings.idna, monagent.agent.service"],
-                user="nobody",
-                group=pwd.getpwnam("nobody").pw_gid,
-                cwd="/",
-                capture_output=True,
-            )
-            if done.returncode == 0:
-                monkeypatch.setattr(sys, "executable", python)
-                return
-    pytest.skip("nobody cannot read any Python that this is installed for")
 
 
 def _ids(pid: int, of: str) -> list[int]:

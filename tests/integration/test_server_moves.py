@@ -607,6 +607,7 @@ def open_directory() -> Iterator[Path]:
 
 
 @needs_root
+@pytest.mark.usefixtures("readable_python")
 def test_an_agent_that_may_not_write_its_file_says_so_and_stays(
     monitor: Monitor, new: Monitor, open_directory: Path
 ) -> None:
@@ -625,6 +626,7 @@ def test_an_agent_that_may_not_write_its_file_says_so_and_stays(
 
 
 @needs_root
+@pytest.mark.usefixtures("readable_python")
 def test_an_agent_that_may_write_the_directory_but_does_not_own_the_file_says_so_and_stays(
     monitor: Monitor, new: Monitor, open_directory: Path
 ) -> None:

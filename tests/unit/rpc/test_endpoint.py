@@ -22,7 +22,7 @@ from monagent.rpc import reception as reception_module
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
 from monagent.rpc.dispatch import Dispatcher, Method
-from monagent.rpc.endpoint import Endpoint
+from monagent.rpc.endpoint import WAITING_BYTES, Endpoint
 
 from .heads import head, post
 from .talk import PATIENCE, Reply, Talk
@@ -181,6 +181,37 @@ def test_pipelined_requests_are_answered_in_order(shared: Endpoint) -> None:
         talk.send(b"".join(post(marshal.call("echo", [number])) for number in range(10)))
 
         assert [value_of(talk.reply()) for _ in range(10)] == [["127.0.0.1", number] for number in range(10)]
+
+
+def test_who_sends_many_requests_at_once_lets_others_in_between(start: Start) -> None:
+    """One thread, twenty slow requests on one connection: another caller waits for one or two of them."""
+    endpoint = start(threads=1)
+    with Talk(endpoint.address) as greedy, Talk(endpoint.address) as modest:
+        greedy.send(post(marshal.call("slow", [0.2])) * 20)
+        assert value_of(greedy.reply()) == "done"
+        started = time.monotonic()
+        assert value_of(modest.ask(post(HEALTHY))) == "OK"
+        waited = time.monotonic() - started
+
+        assert waited < 0.9
+        assert [value_of(greedy.reply()) for _ in range(19)] == ["done"] * 19
+
+
+def test_only_so_much_waits_for_a_thread(start: Start) -> None:
+    """Large requests are told that we are busy sooner than small ones, and the connection ends."""
+    endpoint = start(threads=1)
+    large = post(marshal.call("echo", ["x" * 90_000]))
+    with contextlib.ExitStack() as stack:
+        talks = [stack.enter_context(Talk(endpoint.address)) for _ in range(20)]
+        talks[0].send(post(marshal.call("slow", [1.0])))
+        time.sleep(0.2)
+        for talk in talks[1:]:
+            talk.send(large)
+        answers = [talk.reply().body for talk in talks[1:]]
+
+    busy = [answer for answer in answers if b"<int>-32002</int>" in answer]
+    assert all(b"x" * 90_000 in answer for answer in answers if answer not in busy)
+    assert len(answers) - len(busy) == WAITING_BYTES // len(large)
 
 
 def test_pipelined_requests_may_be_cut_anywhere(shared: Endpoint) -> None:
