@@ -40,6 +40,9 @@ class _Server(wsgi.Server):
     def put_conn(self, exchange: Exchange) -> None:
         self._connections.put(exchange.visitor)
 
+    def _serve_unservicable(self) -> None:
+        """A thread of cheroot's for connections that its queue had no room for, which come to the reception here."""
+
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: FBT002 - cheroot's signature
         log.log(logging.DEBUG if level < logging.ERROR else level, "%s", msg, exc_info=traceback)
 
