@@ -165,3 +165,9 @@ class AlreadyRunning(MonagentError):
     """Another process works in this state directory, or something listens on the port."""
 
     exit_code = 75
+
+
+class TryLater(MonagentError):
+    """It is under way, and not done yet."""
+
+    exit_code = 75

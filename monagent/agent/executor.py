@@ -59,6 +59,11 @@ class Lane:
         """Jobs that no worker has taken yet, or that wait for their turn."""
         return self._queue.qsize() + (self._turns.waiting if self._turns else 0)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all workers are there."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def close(self) -> None:
         """Take no further job."""
         self._stopping = True
@@ -157,6 +162,10 @@ class Executor:
     def checking(self) -> bool:
         """Whether short work is under way, so that more results will come within milliseconds."""
         return self._short.running > 0
+
+    def ailing(self, _seconds: float) -> str:
+        """What is wrong with the workers. How long one may be busy is bounded by what it does."""
+        return "" if self._short.is_complete and self._long.is_complete else "a worker is gone"
 
     def abandon(self) -> None:
         """Let nothing that ends from now on count as done: it is about to be killed."""

@@ -118,9 +118,18 @@ class Journal:
         self._reader.close()
 
     @property
+    def has_room(self) -> bool:
+        """Whether new commands are taken."""
+        return not self._full
+
+    @property
     def broken(self) -> str:
         """Why the journal cannot be written any more; empty while it can."""
         return self._writer.broken
+
+    def ailing(self, seconds: float) -> str:
+        """What is wrong, when nothing can be written within so many seconds."""
+        return self._writer.ailing(seconds)
 
     # -- commands -----------------------------------------------------------------------------------------------
 

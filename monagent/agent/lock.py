@@ -13,11 +13,43 @@ PATIENCE_SECONDS = 1.0
 """An agent that was killed may hold the lock for a moment longer: by a program that it was just starting."""
 
 
+LOCK_FILE = "agent.lock"
+
+
+def holder(directory: Path) -> int | None:
+    """The process that works in a state directory now; None when nobody does, whatever the file says.
+
+    Raises:
+        PermissionError: the directory is not ours to look into.
+    """
+    try:
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _pid_in(descriptor: int) -> int | None:
+    """It is written a moment after the lock was taken."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if written := os.pread(descriptor, 32, 0).strip():
+            return int(written)
+        time.sleep(0.01)
+    return None
+
+
 class StateLock:
     """A file held by flock. The kernel lets go of it when the process ends, so that a stale one never blocks."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "agent.lock"
+        self._path = directory / LOCK_FILE
         self._descriptor = -1
 
     def acquire(self) -> None:

@@ -33,6 +33,8 @@ HINTED_PAUSE = 10.0
 ASK_AGAIN_SECONDS = 60.0
 """How long a server without kept connections is taken for the same one."""
 TRIES = 5
+LONGEST_TURN = 3 * LAST_PAUSE
+"""From one call, or one pause, to the next."""
 _INEXPRESSIBLE = (KeyError, TypeError, ValueError, OverflowError)
 """What a result raises that a bug made wrong. It must not block those behind it either."""
 REFUSED_PAUSES = (1.0, 3.0, 9.0, 27.0)
@@ -84,6 +86,7 @@ class Relay:
         self._ask_again = 0.0
         self._pause = 0.0
         self._complaint = ""
+        self._beat = time.monotonic()
         self.refusals = 0
         self.last_delivery: float | None = None
         self.away_since: float | None = None
@@ -110,6 +113,13 @@ class Relay:
         """For `with`: waits for the exchange under way, and nothing is handed in meanwhile."""
         return self._handing
 
+    def ailing(self, _seconds: float) -> str:
+        """What is wrong, when the loop has stood still for longer than any of its waits."""
+        if self._thread is None or not self._thread.is_alive():
+            return "its thread is gone"
+        silent = time.monotonic() - self._beat
+        return f"it has stood still for {silent:.0f} s" if silent > LONGEST_TURN else ""
+
     def _interrupt(self) -> None:
         self._interrupted.set()
         self._hinted.set()
@@ -133,6 +143,7 @@ class Relay:
 
     def _run(self) -> None:
         while not self._stopping:
+            self._beat = time.monotonic()
             try:
                 self._change_server()
                 self._turn()
@@ -247,6 +258,7 @@ class Relay:
         return [_verdict(result, answer) for result, answer in zip(results, answers, strict=True)]
 
     def _alone(self, result: Result, *, extended: bool) -> _Verdict:
+        self._beat = time.monotonic()
         try:
             method, params = callback(result, extended=extended)
             if method == STORE_COMMAND_RESULT and not extended:

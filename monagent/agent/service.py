@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from monagent.agent.executor import Executor
 from monagent.agent.face import Face
 from monagent.agent.housekeeping import Housekeeping
 from monagent.agent.journal import Journal
+from monagent.agent.liveness import Liveness
 from monagent.agent.lock import StateLock
 from monagent.agent.move import Mover, Surroundings
 from monagent.agent.receipts import RECEIPTS_FILE, Receipts, row_of_token, token_of
@@ -54,11 +56,17 @@ LAST_RESULTS_SECONDS = 2.0
 class Agent:
     """One agent. `start()` and `stop()` are each called once, from the same thread."""
 
-    def __init__(self, settings: Settings, on_broken: Callable[[str], None] = lambda _reason: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_broken: Callable[[str], None] = lambda _reason: None,
+        listeners: Sequence[socket.socket] = (),
+    ) -> None:
         """
         Args:
             settings: validated.
             on_broken: called once, from a thread of the agent's, when it cannot go on and its supervisor should know.
+            listeners: sockets that are bound already, instead of `[agent] host` and `port`.
 
         Raises:
             ConfigError: a certificate, a key or a password that the settings name cannot be used.
@@ -123,6 +131,15 @@ class Agent:
             application(self._dispatcher.answer),
             self._gate,
             tls=_server_tls(settings),
+            listeners=listeners,
+        )
+        self.liveness = Liveness(
+            {
+                "face": self._endpoint.ailing,
+                "journal": self._journal.ailing,
+                "executor": self._executor.ailing,
+                "relay": self._relay.ailing,
+            }
         )
 
     @property
@@ -188,6 +205,7 @@ class Agent:
     def stop(self, grace: float) -> None:
         """Drain: refuse new tickets, give running work `grace` seconds, keep the rest in the journal."""
         self._face.draining = True
+        self._endpoint.pause()
         drained = self._executor.stop(grace)
         if not drained:
             log.warning("work was cut off after %.0f s; it starts again with the next start", grace)
@@ -230,6 +248,17 @@ class Agent:
             "on_probation": bool(self._mover.on_probation),
             "calls": self._audit.counts(),
         }
+
+    def summary(self) -> str:
+        """The same in one line, for people."""
+        counts, away = self._journal.counts(), self._relay.away_since
+        server = (
+            "server is well" if away is None else time.strftime("server is away since %H:%M:%S", time.localtime(away))
+        )
+        return (
+            f"{self._executor.running} running, {self._executor.waiting} waiting,"
+            f" {counts['finished']} undelivered, {counts['rejected']} rejected; {server}"
+        )
 
     # -- changes while it runs ----------------------------------------------------------------------------------
 

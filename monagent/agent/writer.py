@@ -106,6 +106,15 @@ class Writer:
         work.wait()
         return work
 
+    def ailing(self, seconds: float) -> str:
+        """Ask for a sign of life; what is wrong when there is none within so many seconds."""
+        if self.broken:
+            return self.broken
+        work = Work(lambda _db: None, patient=False, awaited=True)
+        self._queue.put(work)
+        assert work.done is not None
+        return "" if work.done.acquire(timeout=seconds) else f"nothing was written for {seconds:.0f} s"
+
     def gather(self, write: Write) -> None:
         """Hand patient work in and return at once. It may wait a little for company while more is coming."""
         with self._gathered_lock:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,9 @@ from monagent.cli import logs
 from monagent.cli.options import EXIT_IO, config_option, verbosity_options
 from monagent.cli.signals import Ending
 from monagent.config import settings
+from monagent.config.settings import Settings
 from monagent.errors import ConfigError
+from monagent.systemd import Manager
 
 if TYPE_CHECKING:
     from monagent.agent.service import Agent
@@ -25,41 +29,71 @@ log = logging.getLogger(__name__)
 
 @click.command()
 @config_option
-@click.option("--grace", default=10.0, show_default=True, help="Seconds that running work gets when told to stop.")
+@click.option("--grace", type=float, help="Seconds that running work gets when told to stop. Default: [agent] grace.")
 @verbosity_options
-@click.pass_context
-def run(context: click.Context, config: Path, grace: float, level: str) -> None:
-    """Run the agent in the foreground, logging to stderr.
+def run(config: Path, grace: float | None, level: str) -> None:
+    """Run the agent in the foreground, logging to stderr or to `[agent] log`.
 
     TERM or INT lets running work finish and keeps the rest in the journal; a second one quits at once.
     Either way nothing that was acknowledged is lost. HUP reads the configuration again; when it has become wrong,
     the settings stay as they are and the log says why.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be reloaded
+    loaded = settings.load(config)
+    serve(loaded, level, loaded.agent.log, grace)
+
+
+def serve(
+    loaded: Settings,
+    level: str,
+    log_file: Path | None,
+    grace: float | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Be the agent until a signal ends it.
+
+    Args:
+        loaded: its settings.
+        level: the least that is logged.
+        log_file: None for stderr.
+        grace: seconds that running work gets at the end; None for what the settings say.
+        on_ready: called when it takes commands.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    from monagent.agent.liveness import Watchdog  # noqa: PLC0415
     from monagent.agent.service import Agent  # noqa: PLC0415 - loads CherryPy, which no other command needs
 
     set_bounds()
     keep_large_pieces_apart()
-    loaded = settings.load(config)
-    logs.set_up(level)
+    logs.set_up(level, log_file, loaded.agent.log_format)
+    manager = Manager()
     ending = Ending()
-    service = Agent(loaded, on_broken=ending.ask)
+    service = Agent(loaded, ending.ask, manager.listeners())
     ending.listen(at_once=service.abandon)
     service.start()
-    ending.wait(on_hangup=lambda: _reload(service, config))
-    ending.drain(lambda: service.stop(grace))
+    watchdog = Watchdog(manager, service.liveness, service.summary)
+    watchdog.start()
+    manager.ready()
+    on_ready()
+    ending.wait(on_hangup=lambda: _reload(service, loaded.file, manager))
+    manager.stopping()
+    ending.drain(lambda: service.stop(loaded.agent.grace if grace is None else grace))
+    watchdog.stop()
     if ending.reason:
         log.critical("ended because the journal cannot be written: %s", ending.reason)
-        context.exit(EXIT_IO)
+        sys.exit(EXIT_IO)
 
 
-def _reload(service: Agent, config: Path) -> None:
+def _reload(service: Agent, config: Path, manager: Manager) -> None:
+    manager.reloading()
     try:
         later = service.reload(lambda: settings.load(config))
     except ConfigError as error:
         for problem in error.problems:
             log.error("the old settings stay: %s", problem)  # noqa: TRY400 - a person's mistake, not a bug
         return
+    finally:
+        manager.ready()
     log.warning("settings loaded again from %s", config)
     if later:
         log.warning("%s: changed, but that counts only from the next start on", ", ".join(later))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import monagent
-from monagent.cli import agent, config, doctor, init, sensor, spool
+from monagent.cli import agent, config, daemon, doctor, init, sensor, spool
 from monagent.cli.options import guarded
 
 
@@ -18,11 +18,14 @@ def cli() -> None:
     First steps:
       monagent init DIR                       write a configuration and the stock sensors
       monagent check-config -c DIR/client.cfg find mistakes in it
-      monagent run -c DIR/client.cfg          start the agent
+      monagent run -c DIR/client.cfg          start the agent, here
+      monagent start -c DIR/client.cfg        start it in the background
     """  # noqa: D301 - click wants the backspace itself
 
 
 cli.add_command(agent.run)
+for command in daemon.COMMANDS:
+    cli.add_command(command)
 cli.add_command(init.init)
 cli.add_command(config.check_config)
 cli.add_command(config.show_config)

@@ -83,6 +83,11 @@ class AgentSection:
     host: str = option(values.text, "127.0.0.1", "address to listen on")
     port: int = option(values.count(0, 65535), "8080", "port to listen on; 0 takes a free one")
     state: Path = option(values.path, "var/", "directory of the journal and of agent.lock, which holds the pid")
+    log: Path | None = option(
+        values.optional_path, "", "file to log to; empty: stderr, and var/agent.log where `monagent start` has none"
+    )
+    log_format: str = option(values.choice("text", "json"), "text", "text for people, or json for programs")
+    grace: float = option(values.duration, "10", "seconds that running work gets when the agent is told to stop")
     user: str = option(values.user, "", "give up root and run as this user, once sensors of other users can be run")
     workers: int = option(
         values.count(1, 256), "8", "checks at the same time; a quarter more while one sensor holds up others"

@@ -14,6 +14,9 @@ from monagent.protocol import PATHS
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
+UNIX_PEER = "unix"
+"""Whoever comes by a Unix socket. The rights of its file say who may."""
+
 _XML_TYPES = ("text/xml", "application/xml")
 _READING_VERBS = ("GET", "HEAD")
 
@@ -26,7 +29,7 @@ class AllowList:
         self.admits = lru_cache(maxsize=1024)(self._admits)
 
     def _admits(self, peer: str) -> bool:
-        if self._networks is None:
+        if self._networks is None or peer == UNIX_PEER:
             return True
         try:
             address = ip_address(peer.partition("%")[0])

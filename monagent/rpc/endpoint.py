@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
+import socket
 import ssl
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cheroot import wsgi
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Tls = tuple[ssl.SSLContext | None, Peers]
 
+_BEAT_SECONDS = 5.0
+
 PLAIN: Tls = (None, Peers(()))
 
 BACKLOG = 512
@@ -36,6 +41,12 @@ class _Server(wsgi.Server):
     """cheroot's server: its socket and its threads. Connections are ours, see `reception`."""
 
     _connections: Reception
+    adopted: Sequence[socket.socket] = ()
+    port = 0
+
+    def bind_unix_socket(self, bind_addr: str) -> None:  # noqa: ARG002 - cheroot's signature
+        """Called in place of binding an address, when there is a socket already."""
+        self.socket = self.adopted[0]
 
     def put_conn(self, exchange: Exchange) -> None:
         self._connections.put(exchange.visitor)
@@ -45,6 +56,22 @@ class _Server(wsgi.Server):
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:  # noqa: FBT002 - cheroot's signature
         log.log(logging.DEBUG if level < logging.ERROR else level, "%s", msg, exc_info=traceback)
+
+
+class _Probe:
+    """What a thread takes from its queue to show that it is there."""
+
+    rfile = io.BytesIO()
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+
+    def communicate(self) -> bool:
+        self.done.set()
+        return False
+
+    def close(self) -> None:
+        pass
 
 
 class _Rules:
@@ -71,6 +98,7 @@ class Endpoint:
         gate: Gate,
         threads: int = 8,
         tls: Tls = PLAIN,
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
         """
         Args:
@@ -81,9 +109,12 @@ class Endpoint:
             threads: that answer.
             tls: the context to serve TLS with, None for plain HTTP; and whose certificates are taken, among those
                 that it verified.
+            listeners: sockets that are bound already, instead of host and port.
         """
         self._server = _Server((host, port), application, numthreads=threads, max=threads, request_queue_size=BACKLOG)
         self._server.gateway = Gateway
+        if listeners:
+            self._server.adopted, self._server.bind_addr = listeners, "adopted"
         self._gate = gate
         self._thread: threading.Thread | None = None
         self._waiting = 0  # bytes
@@ -93,9 +124,15 @@ class Endpoint:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that are listened on; with port 0 in the settings, the one that was free."""
-        host, port = self._server.bind_addr[:2]
-        return str(host), int(port)
+        """Host and port that are listened on; with port 0 in the settings, the one that was free.
+
+        Of several listeners it is the first that has a port; of a Unix socket alone its path and 0.
+        """
+        if not self._server.adopted:
+            host, port = self._server.bind_addr[:2]
+            return str(host), int(port)
+        names = [one.getsockname() for one in self._server.adopted]
+        return next((name[:2] for name in names if isinstance(name, tuple)), (str(names[0]), 0))
 
     def start(self) -> None:
         """Bind, listen and serve in threads of its own.
@@ -112,19 +149,38 @@ class Endpoint:
                 raise AlreadyRunning(f"something else listens on {host} port {port} already") from error
             raise _listening_error(error, host, port) from error
         self._reception = self._server._connections = Reception(  # noqa: SLF001 - the one seam that cheroot has for this
-            self._server.socket,
+            self._server.adopted or [self._server.socket],
             _Rules(self._gate),
             self._serve,
             refusal_answer,
             lambda: busy_answer(marshal.fault(_BUSY)),
             lambda: self.tls,
         )
+        self._server.port = self.address[1]
         self._thread = threading.Thread(target=self._server.serve, name="endpoint")
         self._thread.start()
 
+    def pause(self) -> None:
+        """With sockets that others keep open, leave new connections to our successor."""
+        if self._server.adopted:
+            self._reception.pause()
+
+    def ailing(self, seconds: float) -> str:
+        """Ask for a sign of life; what is wrong when there is none within so many seconds."""
+        probe = _Probe()
+        self._server.requests.put(probe)
+        if not probe.done.wait(seconds):
+            return f"no thread has taken a request for {seconds:.0f} s"
+        silent = time.monotonic() - self._reception.beat
+        return (
+            f"connections have not been looked after for {silent:.0f} s" if silent > max(seconds, _BEAT_SECONDS) else ""
+        )
+
     def stop(self) -> None:
-        """Close the listener and all connections; requests being answered get a few seconds."""
+        """Close the listeners and all connections; requests being answered get a few seconds."""
         self._server.stop()
+        for one in self._server.adopted:
+            one.close()
         if self._thread:
             self._thread.join()
 

@@ -183,7 +183,7 @@ class Gateway(wsgi.Gateway_10):
             "REMOTE_ADDR": request.conn.remote_addr or "",
             "REMOTE_PORT": str(request.conn.remote_port or ""),
             "SERVER_NAME": "monagent",
-            "SERVER_PORT": str(request.server.bind_addr[1]),
+            "SERVER_PORT": str(request.server.port),
             "SERVER_PROTOCOL": f"HTTP/1.{head.version[1]}",
             "ACTUAL_SERVER_PROTOCOL": "HTTP/1.1",
             "wsgi.version": (1, 0),

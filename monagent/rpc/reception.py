@@ -15,11 +15,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
 from monagent.errors import HttpRefusal
+from monagent.rpc.access import UNIX_PEER
 from monagent.rpc.inbox import Inbox
 from monagent.rpc.tls import Peers, names_of, verification_sentence
 
@@ -103,7 +104,7 @@ class Reception:
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         rules: Rules,
         serve: Callable[[Visitor], bool],
         refuse: Callable[[HttpRefusal, bool], bytes],
@@ -112,14 +113,14 @@ class Reception:
     ) -> None:
         """
         Args:
-            listener: bound, and listening.
+            listeners: bound, and listening.
             rules: who may come, and what may be asked.
             serve: hands a visitor with a whole request to a thread; False when too many wait already.
             refuse: makes the answer that says no; the flag is for one without a body.
             busy: makes the answer to a request that no thread has time for.
             tls: the context for new connections, None for plain ones, and whose certificates are taken.
         """
-        self._listener = listener
+        self._listeners = {listener.fileno(): listener for listener in listeners}
         self._rules = rules
         self._serve = serve
         self._refuse = refuse
@@ -136,8 +137,11 @@ class Reception:
         self._ended = threading.Event()
         self._ended.set()
         self._accept_again = 0.0
-        listener.settimeout(0)
-        self._poller.register(listener.fileno(), _READ)
+        self.beat = time.monotonic()
+        """When it last looked around; it does so once a second, however little there is to do."""
+        for descriptor, listener in self._listeners.items():
+            listener.settimeout(0)
+            self._poller.register(descriptor, _READ)
         self._poller.register(self._woken, _READ)
 
     # -- life ---------------------------------------------------------------------------------------------------
@@ -160,14 +164,14 @@ class Reception:
             leaving = 0
             for descriptor, event in events:
                 visitor = self._waiting.get(descriptor)
-                if descriptor == self._listener.fileno():
-                    self._accept()
+                if descriptor in self._listeners:
+                    self._accept(self._listeners[descriptor])
                 elif visitor is not None:
                     leaving += bool(visitor.leaving)
                     if not visitor.leaving or leaving <= _LEAVING_AT_ONCE:
                         self._advance(visitor, event)
             self.calm.set()
-            now = time.monotonic()
+            now = self.beat = time.monotonic()
             if now >= next_tick:
                 next_tick = now + _TICK
                 self._expire(now)
@@ -233,10 +237,18 @@ class Reception:
 
     # -- coming in ----------------------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def pause(self) -> None:
+        """Take no further connections; they wait for whoever listens on our sockets next. Any thread may call it."""
+        self._listen(0)
+
+    def _listen(self, event: int) -> None:
+        for descriptor in self._listeners:
+            self._poller.modify(descriptor, event)
+
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(64):  # and then the others have their turn
             try:
-                sock, address, *_ = self._accepted()
+                sock, address, *_ = _accepted(listener)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -244,18 +256,14 @@ class Reception:
                     log.error("no further connection can be taken now: %s", error.strerror)  # noqa: TRY400
                     self._make_room(lambda _visitor: True)
                     self._accept_again = time.monotonic() + _TICK
-                    self._poller.modify(self._listener.fileno(), 0)
+                    self._listen(0)
                 return
             self._welcome(sock, address)
-
-    def _accepted(self) -> tuple[socket.socket, str]:
-        sock, address = self._listener.accept()
-        return sock, str(address[0]) if isinstance(address, tuple) else ""
 
     def _welcome(self, sock: socket.socket, address: str) -> None:
         sock.settimeout(0)
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a Unix socket has none
         stranger = self._rules.is_stranger(address)
         context, _ = self._tls()
         if stranger and context is not None:  # not worth a handshake
@@ -315,7 +323,7 @@ class Reception:
     def _expire(self, now: float) -> None:
         if self._accept_again and now >= self._accept_again:
             self._accept_again = 0.0
-            self._poller.modify(self._listener.fileno(), _READ)
+            self._listen(_READ)
         for visitor in list(self._waiting.values()):
             if now >= visitor.deadline:
                 if visitor.inbox.begun and not visitor.leaving and not visitor.outbox:
@@ -446,6 +454,11 @@ class Reception:
         visitor.leaving -= len(data)
         if not data or visitor.leaving <= 0:
             self._drop(visitor)
+
+
+def _accepted(listener: socket.socket) -> tuple[socket.socket, str]:
+    sock, address = listener.accept()
+    return sock, str(address[0]) if listener.family != socket.AF_UNIX else UNIX_PEER
 
 
 def _pending(sock: socket.socket) -> bool:
