@@ -11,7 +11,7 @@ from monagent.cli.main import cli as monagent_cli
 from monagent.cli.server import cli as monserver_cli
 from monagent.config import server_settings, settings
 from monagent.config.table import options_of
-from monagent.sensors.runner import clean_environment
+from monagent.sensors.spawning import clean_environment
 from monagent.sensors.stock import stock_directory
 
 HERE = Path(__file__).parent / "reference"

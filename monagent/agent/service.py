@@ -21,6 +21,7 @@ from monagent.agent.housekeeping import Housekeeping
 from monagent.agent.journal import Journal
 from monagent.agent.liveness import Liveness
 from monagent.agent.lock import StateLock
+from monagent.agent.memory import give_back
 from monagent.agent.move import Mover, Surroundings
 from monagent.agent.receipts import RECEIPTS_FILE, Receipts, row_of_token, token_of
 from monagent.agent.relay import Relay
@@ -132,6 +133,7 @@ class Agent:
             self._gate,
             tls=_server_tls(settings),
             listeners=listeners,
+            on_calm=give_back,
         )
         self.liveness = Liveness(
             {

@@ -99,6 +99,7 @@ class Endpoint:
         threads: int = 8,
         tls: Tls = PLAIN,
         listeners: Sequence[socket.socket] = (),
+        on_calm: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -110,12 +111,14 @@ class Endpoint:
             tls: the context to serve TLS with, None for plain HTTP; and whose certificates are taken, among those
                 that it verified.
             listeners: sockets that are bound already, instead of host and port.
+            on_calm: called when a flood of connections has gone.
         """
         self._server = _Server((host, port), application, numthreads=threads, max=threads, request_queue_size=BACKLOG)
         self._server.gateway = Gateway
         if listeners:
             self._server.adopted, self._server.bind_addr = listeners, "adopted"
         self._gate = gate
+        self._on_calm = on_calm
         self._thread: threading.Thread | None = None
         self._waiting = 0  # bytes
         self._lock = threading.Lock()
@@ -155,6 +158,7 @@ class Endpoint:
             refusal_answer,
             lambda: busy_answer(marshal.fault(_BUSY)),
             lambda: self.tls,
+            self._on_calm,
         )
         self._server.port = self.address[1]
         self._thread = threading.Thread(target=self._server.serve, name="endpoint")

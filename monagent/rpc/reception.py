@@ -44,9 +44,10 @@ CONNECTIONS_PER_PEER = 300
 STRANGERS = 50
 """How many connections there may be in all, from one address, and from addresses that may not command."""
 
-_CHUNK = 64 * 1024
+_CHUNK = 16 * 1024
 _CROWD = 16
-_PIECES = 8
+_MANY = 100
+_PIECES = 32
 _LEAVING_AT_ONCE = 8
 """Who was refused must not keep the others waiting."""
 _TICK = 0.25
@@ -110,6 +111,7 @@ class Reception:
         refuse: Callable[[HttpRefusal, bool], bytes],
         busy: Callable[[], bytes],
         tls: Callable[[], tuple[ssl.SSLContext | None, Peers]],
+        on_calm: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -119,6 +121,7 @@ class Reception:
             refuse: makes the answer that says no; the flag is for one without a body.
             busy: makes the answer to a request that no thread has time for.
             tls: the context for new connections, None for plain ones, and whose certificates are taken.
+            on_calm: called when a flood of connections has gone.
         """
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._rules = rules
@@ -126,6 +129,8 @@ class Reception:
         self._refuse = refuse
         self._busy = busy
         self._tls = tls
+        self._on_calm = on_calm
+        self._flooded = False
         self._poller = select.epoll()
         self._waiting: dict[int, Visitor] = {}
         self._lock = threading.Lock()
@@ -324,6 +329,10 @@ class Reception:
         if self._accept_again and now >= self._accept_again:
             self._accept_again = 0.0
             self._listen(_READ)
+        if self._flooded and len(self._waiting) < _CROWD:
+            self._flooded = False
+            self._on_calm()
+        self._flooded = self._flooded or len(self._waiting) > _MANY
         for visitor in list(self._waiting.values()):
             if now >= visitor.deadline:
                 if visitor.inbox.begun and not visitor.leaving and not visitor.outbox:
