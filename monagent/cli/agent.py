@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,10 @@ def run(config: Path, grace: float | None, level: str) -> None:
     the settings stay as they are and the log says why.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be reloaded
-    loaded = settings.load(config)
-    serve(loaded, level, loaded.agent.log, grace)
+    manager = Manager()
+    listeners = manager.listeners()
+    loaded = settings.load(config, _hosts(listeners))
+    serve(loaded, level, loaded.agent.log, grace, manager=manager, listeners=listeners)
 
 
 def serve(
@@ -49,6 +52,8 @@ def serve(
     log_file: Path | None,
     grace: float | None = None,
     on_ready: Callable[[], None] = lambda: None,
+    manager: Manager | None = None,
+    listeners: Sequence[socket.socket] = (),
 ) -> None:
     """Be the agent until a signal ends it.
 
@@ -58,6 +63,8 @@ def serve(
         log_file: None for stderr.
         grace: seconds that running work gets at the end; None for what the settings say.
         on_ready: called when it takes commands.
+        manager: the service manager, if one started us.
+        listeners: that it handed over.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from monagent.agent.liveness import Watchdog  # noqa: PLC0415
@@ -66,16 +73,16 @@ def serve(
     set_bounds()
     keep_large_pieces_apart()
     logs.set_up(level, log_file, loaded.agent.log_format)
-    manager = Manager()
+    manager = manager or Manager({})
     ending = Ending()
-    service = Agent(loaded, ending.ask, manager.listeners())
+    service = Agent(loaded, ending.ask, listeners)
     ending.listen(at_once=service.abandon)
     service.start()
     watchdog = Watchdog(manager, service.liveness, service.summary)
     watchdog.start()
     manager.ready()
     on_ready()
-    ending.wait(on_hangup=lambda: _reload(service, loaded.file, manager))
+    ending.wait(on_hangup=lambda: _reload(service, loaded.file, _hosts(listeners), manager))
     manager.stopping()
     ending.drain(lambda: service.stop(loaded.agent.grace if grace is None else grace))
     watchdog.stop()
@@ -84,10 +91,14 @@ def serve(
         sys.exit(EXIT_IO)
 
 
-def _reload(service: Agent, config: Path, manager: Manager) -> None:
+def _hosts(listeners: Sequence[socket.socket]) -> list[str]:
+    return [one.getsockname()[0] for one in listeners if one.family != socket.AF_UNIX]
+
+
+def _reload(service: Agent, config: Path, hosts: list[str], manager: Manager) -> None:
     manager.reloading()
     try:
-        later = service.reload(lambda: settings.load(config))
+        later = service.reload(lambda: settings.load(config, hosts))
     except ConfigError as error:
         for problem in error.problems:
             log.error("the old settings stay: %s", problem)  # noqa: TRY400 - a person's mistake, not a bug

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -198,16 +198,20 @@ NAMED_SECTIONS: dict[str, type] = {
 }
 
 
-def load(path: str | os.PathLike[str]) -> Settings:
+def load(path: str | os.PathLike[str], hosts: Collection[str] = ()) -> Settings:
     """Read and validate a file.
+
+    Args:
+        path: of the file.
+        hosts: addresses that are listened on already, instead of `[agent] host`.
 
     Raises:
         ConfigError: with every problem in it.
     """
-    return settings_from(ConfigManager(path))
+    return settings_from(ConfigManager(path), hosts)
 
 
-def settings_from(manager: ConfigManager) -> Settings:
+def settings_from(manager: ConfigManager, hosts: Collection[str] = ()) -> Settings:
     """Validate an opened configuration.
 
     Raises:
@@ -221,6 +225,10 @@ def settings_from(manager: ConfigManager) -> Settings:
         for prefix, cls in NAMED_SECTIONS.items()
     }
     _check_together(plain, named["sensor:"], collector)
+    if plain["agent"] and plain["security"]:
+        for host in hosts or [plain["agent"].host]:
+            if not _is_loopback(host):
+                _check_exposed(host, plain["security"], collector)
     if collector.problems:
         raise ConfigError(sorted(collector.problems, key=lambda problem: problem.line or 0))
     return Settings(
@@ -237,7 +245,6 @@ def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSec
     """What no option can know alone. A section with a problem of its own is None and left out."""
     sensor: SensorSection | None = plain["sensor"]
     security: SecuritySection | None = plain["security"]
-    agent: AgentSection | None = plain["agent"]
     for name in sensors:
         if not is_sensor_name(name):
             found.complain(f"sensor:{name}", "", "is not a sensor's name (letters, digits, _ - . and at most 64)")
@@ -245,8 +252,6 @@ def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSec
         found.complain("sensor", "executable", "must be a file name without a slash (example: check)")
     if security:
         _check_security(security, found)
-    if agent and security and not _is_loopback(agent.host):
-        _check_exposed(agent, security, found)
     monitor: MonitorSection | None = plain["monitor"]
     if monitor and urlsplit(monitor.url).scheme == "http":
         for name in ("ca", "certificate", "key"):
@@ -271,20 +276,20 @@ def _check_security(security: SecuritySection, found: Collector) -> None:
             found.complain("security", "peers", f'"{name}" must be written in full (example: monitor.example.org)')
 
 
-def _check_exposed(agent: AgentSection, security: SecuritySection, found: Collector) -> None:
+def _check_exposed(host: str, security: SecuritySection, found: Collector) -> None:
     """What others can reach must be protected, and open to somebody."""
     if not security.certificate and not security.insecure:
         found.complain(
             "agent",
             "host",
-            f'"{agent.host}" can be reached by others: serve TLS ([security] certificate, key), listen on loopback, '
+            f'"{host}" can be reached by others: serve TLS ([security] certificate, key), listen on loopback, '
             "or set [security] insecure = yes where the network itself is protected",
         )
     if all(network.is_loopback for network in security.allow):
         found.complain(
             "security",
             "allow",
-            f"lets nobody in but this host, and [agent] host = {agent.host} is for others: name the server or its network "
+            f"lets nobody in but this host, and [agent] host = {host} is for others: name the server or its network "
             "(example: 192.0.2.10)",
         )
 

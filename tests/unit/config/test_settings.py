@@ -57,7 +57,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "processes": None, "files": None, "cpu": None, "file_size": None, "nice": None, "ionice": None,
     },
     "monitor": {"timeout": 30.0, "name": "", "probation": 600.0, "certificate": None, "key": None, "ca": None, "url": URL},
-    "agent": {"host": "127.0.0.1", "port": 8080, "state": BASE / "var", "user": "", "workers": 8, "journal_limit": 256 * 1024**2},
+    "agent": {
+        "host": "127.0.0.1", "port": 8080, "state": BASE / "var", "log": None, "log_format": "text", "grace": 10.0,
+        "user": "", "workers": 8, "journal_limit": 256 * 1024**2,
+    },
     "security": {
         "allow": (ip_network("127.0.0.0/8"), ip_network("::1/128")), "certificate": None, "key": None, "client_ca": None, "peers": (),
         "insecure": False, "direct_listing": True,
@@ -209,7 +212,7 @@ def test_all_problems_are_told_together_in_the_order_of_the_file(write: Write) -
         "client.cfg:5 [sensor] pth: unknown option; did you mean path?",
         'client.cfg:7 [monitor] url: "ftp://a" is not an http or https URL (example: http://monitor.example.org:8081/xmlrpc/)',
         'client.cfg:9 [agent] port: "70000" is not a whole number from 0 to 65535',
-        "client.cfg:10 [agent] exclude: unknown option (known: host, port, state, user, workers, journal_limit)",
+        "client.cfg:10 [agent] exclude: unknown option (known: host, port, state, log, log_format, grace, user, workers, journal_limit)",
         "client.cfg:11 [agent] host: refers to %(nobody)s, which is neither in this section nor in [DEFAULT]",
         "client.cfg:12 [backup:j] target: must be given: where its copy lives",
         'client.cfg:14 [backup:j] delete: "perhaps" is neither yes nor no',
@@ -243,6 +246,7 @@ BAD: dict[str, dict[str, list[str]]] = {
     "monitor": {"url": ["", "a", "ftp://a", "http://u:p@a/", "http://a:0/"], "timeout": ["0", ""], "probation": ["0", "never"]},
     "agent": {
         "port": ["-1", "65536", "http", ""], "state": [""],
+        "log_format": ["xml", ""], "grace": ["-1", "soon", ""],
         "workers": ["0", "257", "many", ""], "journal_limit": ["0", "5X", ""],
     },
     "security": {
