@@ -61,8 +61,8 @@ class Lane:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all workers are there."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether all workers are there that should be."""
+        return self._stopping or all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
         """Take no further job."""

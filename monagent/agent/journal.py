@@ -303,6 +303,11 @@ class Journal:
         states = ("accepted", "finished", "rejected")
         return {state: self._one(f"select count(*) from command where state = '{state}'")[0] for state in states}
 
+    def oldest_undelivered(self) -> float | None:
+        """When the oldest result that waits was finished (seconds since the epoch)."""
+        rows = self._all("select finished from command where state = 'finished' order by completed limit 1")
+        return float(rows[0][0]) if rows else None
+
     def forget(self, before: float) -> int:
         """Drop what was delivered or closed before that time (seconds since the epoch), a bounded number of rows.
 

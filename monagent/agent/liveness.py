@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from monagent.systemd import Manager
@@ -13,6 +14,7 @@ log = logging.getLogger(__name__)
 PROBE_SECONDS = 5.0
 """That a part has for showing that it is alive."""
 STATUS_SECONDS = 5.0
+LATELY_SECONDS = 1.0
 
 Probe = Callable[[float], str]
 """Takes seconds, and returns in about that time: what is wrong, or nothing."""
@@ -28,12 +30,22 @@ class Liveness:
         """
         self._probes = dict(probes)
         self._lock = threading.Lock()
+        self._found: dict[str, str] = {}
+        self._asked = 0.0
 
     def problems(self, seconds: float = PROBE_SECONDS) -> dict[str, str]:
         """What is wrong with which part; empty when all are well."""
         with self._lock:  # a part that hangs is asked by one thread at a time
             found = {name: probe(seconds) for name, probe in self._probes.items()}
-        return {name: problem for name, problem in found.items() if problem}
+            self._found = {name: problem for name, problem in found.items() if problem}
+            self._asked = time.monotonic()
+            return self._found
+
+    def lately(self) -> dict[str, str]:
+        """The same, asked anew only if nobody has done so in the last second: whoever reads a page cannot keep us busy."""
+        if time.monotonic() - self._asked < LATELY_SECONDS or self._lock.locked():
+            return self._found
+        return self.problems(LATELY_SECONDS)
 
 
 class Watchdog:

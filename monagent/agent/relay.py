@@ -89,6 +89,8 @@ class Relay:
         self._beat = time.monotonic()
         self.refusals = 0
         self.last_delivery: float | None = None
+        self.delivered = 0
+        self.refused = 0
         self.away_since: float | None = None
 
     def start(self) -> None:
@@ -287,6 +289,7 @@ class Relay:
         if results:
             self._journal.delivered(results, remember=remember)
             self.last_delivery = self._clock()
+            self.delivered += len(results)
             self._on_taken(self._client.url)
             log.debug("delivered %d results", len(results))
 
@@ -299,6 +302,7 @@ class Relay:
 
     def _refused(self, result: Result, refusal: str, *, extended: bool) -> None:
         self.refusals += 1
+        self.refused += 1
         if result.attempts + 1 >= TRIES:
             log.error("result rejected ticket=%s after %d tries: %s", result.command.ticket, TRIES, refusal)
             self._journal.rejected(result, refusal, remember=extended)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import monagent
-from monagent.agent import certificates, commands
+from monagent.agent import certificates, commands, status_page
 from monagent.agent.commands.kind import Tools
 from monagent.agent.executor import Executor
 from monagent.agent.face import Face
@@ -22,7 +22,9 @@ from monagent.agent.journal import Journal
 from monagent.agent.liveness import Liveness
 from monagent.agent.lock import StateLock
 from monagent.agent.memory import give_back
+from monagent.agent.metrics import Exposition, Figures
 from monagent.agent.move import Mover, Surroundings
+from monagent.agent.pages import PATHS, Pages
 from monagent.agent.receipts import RECEIPTS_FILE, Receipts, row_of_token, token_of
 from monagent.agent.relay import Relay
 from monagent.agent.rights import become
@@ -30,6 +32,7 @@ from monagent.agent.scheduling import patient_threads
 from monagent.agent.spool import JOURNAL_FILE
 from monagent.agent.turns import NOTHING, Claim
 from monagent.agent.upstream import Upstream
+from monagent.agent.vitals import Vitals
 from monagent.agent.wiring import sensor_probation, sensor_store, sensor_updater
 from monagent.config.settings import Settings
 from monagent.errors import Refused
@@ -125,11 +128,14 @@ class Agent:
         )
         self._audit = Audit()
         self._dispatcher = Dispatcher(self._face.methods(), self._face.settle, CAPABILITIES, audit=self._audit)
-        self._gate = Gate(AllowList(settings.security.allow), REQUEST_LIMITS.size)
+        self._gate = Gate(AllowList(settings.security.allow), REQUEST_LIMITS.size, PATHS)
+        self._vitals = Vitals()
+        exposition = Exposition(self._figures, time.time)
+        pages = Pages(self._page, exposition.render, lambda: self.liveness.lately(), self._unready)  # noqa: PLW0108 - there is none yet
         self._endpoint = Endpoint(
             settings.agent.host,
             settings.agent.port,
-            application(self._dispatcher.answer),
+            application(self._dispatcher.answer, pages),
             self._gate,
             tls=_server_tls(settings),
             listeners=listeners,
@@ -262,6 +268,43 @@ class Agent:
             f" {counts['finished']} undelivered, {counts['rejected']} rejected; {server}"
         )
 
+    def _unready(self) -> str:
+        if self._face.draining:
+            return "the agent is ending"
+        if self._journal.broken or not self._journal.has_room:
+            return f"the journal takes nothing: {self._journal.broken or 'it is full'}"
+        return "" if self._executor.room > 0 else "too many commands wait already"
+
+    def _figures(self) -> Figures:
+        return Figures(
+            totals=self._vitals.totals(),
+            calls=self._audit.counts(),
+            refused=self._endpoint.refused,
+            started=self._started,
+            waiting=self._executor.waiting,
+            running=self._executor.running,
+            journaled=self._journal.counts(),
+            oldest=self._journal.oldest_undelivered(),
+            journal_bytes=self._journal.used(),
+            journal_limit=self._settings.agent.journal_limit,
+            delivered=self._relay.delivered,
+            refusals=self._relay.refused,
+            last_delivery=self._relay.last_delivery,
+            away_since=self._relay.away_since,
+            connections=self._endpoint.connections,
+        )
+
+    def _page(self) -> str:
+        return status_page.render(
+            self._settings.host_name,
+            self._upstream.url,
+            self._figures(),
+            self._vitals.checks(),
+            self._audit.refusals(),
+            self.liveness.lately(),
+            time.time(),
+        )
+
     # -- changes while it runs ----------------------------------------------------------------------------------
 
     def reload(self, load: Callable[[], Settings]) -> list[str]:
@@ -345,6 +388,7 @@ class Agent:
         return self._kinds[job.command.method].perform(job, self._tools)
 
     def _finish(self, job: Job, outcome: Outcome, finished: float) -> None:
+        self._vitals.note(job, outcome, finished)
         self._journal.finish(job, outcome, finished)
 
     def _failed(self, job: Job, message: str) -> Outcome:

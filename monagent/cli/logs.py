@@ -71,10 +71,7 @@ class Restraint(logging.Filter):
                 since, left_out, count = now, max(count - BURST, 0), 0
             self._seen[key] = since, count + 1
         if left_out:
-            record.msg, record.args = (
-                f"{record.getMessage()} (and {left_out} more like this before)".replace("%", "%%"),
-                (),
-            )
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} more like this before)", ()
         return count < BURST
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from monagent.errors import Fault
 from monagent.models import Value
@@ -15,7 +17,19 @@ log = logging.getLogger("monagent.audit")
 
 _QUIET = ("healthcheck",)
 _SHOWN = 128
+_REMEMBERED = 20
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@,+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call that was refused: when (seconds since the epoch), by whom, what, with which fault and why."""
+
+    when: float
+    peer: str
+    command: str
+    verdict: str
+    reason: str
 
 
 class Audit:
@@ -24,6 +38,7 @@ class Audit:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._refusals: deque[Refusal] = deque(maxlen=_REMEMBERED)
 
     def note(
         self, name: str, params: Sequence[Value], answer: Value | Fault, peer: str, names: Collection[str]
@@ -40,6 +55,8 @@ class Audit:
         verdict = str(answer.code) if isinstance(answer, Fault) else "accepted"
         with self._lock:
             self._counts[verdict] += 1
+            if isinstance(answer, Fault):
+                self._refusals.appendleft(Refusal(time.time(), peer, _quoted(name), verdict, answer.message))
         if verdict == "accepted" and (name in _QUIET or name.startswith("system.")):
             return
         if not log.isEnabledFor(logging.INFO):
@@ -59,6 +76,11 @@ class Audit:
         """How many calls were accepted, and how many were refused with each fault code."""
         with self._lock:
             return dict(self._counts)
+
+    def refusals(self) -> list[Refusal]:
+        """The newest ones, the last first."""
+        with self._lock:
+            return list(self._refusals)
 
 
 def _quoted(text: str | int) -> str:

@@ -169,6 +169,16 @@ class Endpoint:
         if self._server.adopted:
             self._reception.pause()
 
+    @property
+    def connections(self) -> int:
+        """That are open and wait."""
+        return self._reception.waiting
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Requests and connections that came to nothing, by HTTP status or by reason."""
+        return self._reception.refused.copy()
+
     def ailing(self, seconds: float) -> str:
         """Ask for a sign of life; what is wrong when there is none within so many seconds."""
         probe = _Probe()

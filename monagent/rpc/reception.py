@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
@@ -131,6 +132,8 @@ class Reception:
         self._tls = tls
         self._on_calm = on_calm
         self._flooded = False
+        self.refused: Counter[str] = Counter()
+        """Requests and connections that came to nothing, by reason; read it from any thread."""
         self._poller = select.epoll()
         self._waiting: dict[int, Visitor] = {}
         self._lock = threading.Lock()
@@ -197,6 +200,7 @@ class Reception:
 
     def turn_away(self, visitor: Visitor, refusal: HttpRefusal) -> None:
         """Refuse what a visitor sent behind a request that was answered. Any thread may call it."""
+        self.refused[str(refusal.status.value)] += 1
         answer = self._refuse(refusal, visitor.inbox.bodiless)
         if visitor.outbox:
             visitor.outbox += answer
@@ -215,6 +219,7 @@ class Reception:
                 self._wait_for(visitor, _WRITE)
             elif visitor.inbox.is_whole():  # behind those who wait already
                 if not self._serve(visitor):
+                    self.refused["busy"] += 1
                     self._dismiss(visitor, self._busy())
             else:
                 self._encourage(visitor)
@@ -241,6 +246,11 @@ class Reception:
         visitor.deadline = now + (REQUEST_SECONDS if visitor.inbox.begun else IDLE_SECONDS)
 
     # -- coming in ----------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Connections that are open and wait."""
+        return len(self._waiting)
 
     def pause(self) -> None:
         """Take no further connections; they wait for whoever listens on our sockets next. Any thread may call it."""
@@ -272,9 +282,11 @@ class Reception:
         stranger = self._rules.is_stranger(address)
         context, _ = self._tls()
         if stranger and context is not None:  # not worth a handshake
+            self.refused["stranger"] += 1
             sock.close()
             return
         if not self._has_room(address, stranger=stranger):
+            self.refused["crowded"] += 1
             sock.close()
             return
         try:
@@ -372,6 +384,7 @@ class Reception:
             self._poller.modify(sock.fileno(), _WRITE)
             return False
         except ssl.SSLError as error:
+            self.refused["handshake"] += 1
             log.warning("handshake with %s failed: %s", visitor.address, verification_sentence(error))
             self._drop(visitor)
             return False
@@ -438,12 +451,14 @@ class Reception:
     def _hand_over(self, visitor: Visitor) -> None:
         self._let_go(visitor)
         if not self._serve(visitor):
+            self.refused["busy"] += 1
             self._wait_for(visitor)
             self._say_and_leave(visitor, self._busy())
 
     # -- turning away -------------------------------------------------------------------------------------------
 
     def _turn_away(self, visitor: Visitor, refusal: HttpRefusal) -> None:
+        self.refused[str(refusal.status.value)] += 1
         self._say_and_leave(visitor, self._refuse(refusal, visitor.inbox.bodiless))
 
     def _say_and_leave(self, visitor: Visitor, answer: bytes) -> None:

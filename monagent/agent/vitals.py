@@ -1,0 +1,103 @@
+"""What became of the agent's work since it started: counters, and the newest readings of each check."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+
+from monagent.models import Job, Outcome
+from monagent.protocol import SUBMIT_READING
+
+CHECKS = 500
+"""That are remembered with their readings; the one that was not run for longest goes first."""
+READINGS = 60
+SENSORS = 1000
+"""Names that are counted one by one, so that a scrape stays small; further ones are counted together."""
+OTHER = "(other)"
+
+
+@dataclass(slots=True)
+class Check:
+    """A sensor with its arguments, and its newest readings: when (seconds since the epoch), and the number or None."""
+
+    sensor: str
+    arguments: tuple[str, ...]
+    readings: deque[tuple[float, float | None]] = field(default_factory=lambda: deque(maxlen=READINGS))
+    data: str = ""
+    code: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A copy of all counters.
+
+    Attributes:
+        runs: how many runs of which sensor ended how.
+        seconds: how long they took together.
+        commands: how many of which other command ended how.
+    """
+
+    runs: dict[tuple[str, str], int]
+    seconds: dict[str, float]
+    commands: dict[tuple[str, str], int]
+
+
+class Vitals:
+    """Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: Counter[tuple[str, str]] = Counter()
+        self._seconds: dict[str, float] = {}
+        self._commands: Counter[tuple[str, str]] = Counter()
+        self._checks: OrderedDict[tuple[str, ...], Check] = OrderedDict()
+
+    def note(self, job: Job, outcome: Outcome, now: float) -> None:
+        """One piece of work has ended."""
+        if job.command.method == SUBMIT_READING:
+            self._note_reading(job, outcome, now)
+            return
+        status = str(outcome.get("status", "ok"))
+        with self._lock:
+            self._commands[job.command.method, status if status in ("ok", "error") else "other"] += 1
+
+    def _note_reading(self, job: Job, outcome: Outcome, now: float) -> None:
+        sensor, arguments = job.command.arguments
+        number = _number(outcome["data"]) if not outcome["error"] else None
+        result = outcome["error"] or ("ok" if outcome["ret_code"] == 0 else "exit")
+        key = (sensor, *arguments)
+        with self._lock:
+            if sensor not in self._seconds and len(self._seconds) >= SENSORS:
+                sensor = OTHER
+            self._runs[sensor, result] += 1
+            self._seconds[sensor] = self._seconds.get(sensor, 0.0) + outcome.get("duration", 0.0)
+            check = self._checks.pop(key, None) or Check(key[0], key[1:])
+            self._checks[key] = check
+            if len(self._checks) > CHECKS:
+                self._checks.popitem(last=False)
+            check.data, check.code, check.error = outcome["data"], outcome["ret_code"], outcome["error"]
+            check.readings.append((now, number))
+
+    def totals(self) -> Totals:
+        """All counters now."""
+        with self._lock:
+            return Totals(dict(self._runs), dict(self._seconds), dict(self._commands))
+
+    def checks(self) -> list[Check]:
+        """Copies of the checks with their readings, by name."""
+        with self._lock:
+            copies = [
+                Check(one.sensor, one.arguments, one.readings.copy(), one.data, one.code, one.error)
+                for one in self._checks.values()
+            ]
+        return sorted(copies, key=lambda one: (one.sensor, one.arguments))
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") else None  # neither nan nor an infinity can be drawn
