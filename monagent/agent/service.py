@@ -171,7 +171,6 @@ class Agent:
             self._prepare(of_ourselves=True)
             self._lock.acquire()
             undo.callback(self._lock.release)
-            # Not patient: sensors inherit from the workers how they are scheduled.
             self._executor.start()
             undo.callback(self._executor.stop, STOP_SECONDS)
             with patient_threads():
@@ -332,6 +331,7 @@ class Agent:
         self._gate.allow = AllowList(settings.security.allow)
         self._endpoint.tls = tls
         users = self._prepare(of_ourselves=False)
+        self._runner.keep(self._tools.sensors.surroundings())
         # The same files may hold a renewed certificate.
         if settings.monitor != former.monitor or urlsplit(settings.monitor.url).scheme == "https":
             self._upstream.follow(upstream)

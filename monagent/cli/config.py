@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from monagent.config.manager import unwritable
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError
 
+MASK = "(masked)"
+_SECRET = re.compile("(?i)pass|secret|token|community|api-?key|auth")
 _NONE_IS_MINUS_ONE = ("memory", "processes", "files", "cpu", "file_size")
 
 
@@ -67,15 +71,18 @@ def _hints(loaded: Settings) -> list[str]:
 def show_config(config: Path, as_json: bool) -> None:
     """Print the effective settings: what the file says, and the defaults for the rest."""
     loaded = settings.load(config)
-    shown = _plain(loaded)
     if as_json:
-        print_json(shown)
-        return
-    click.echo(f"; {loaded.file}")
-    for section, options in shown.items():
-        click.echo(f"\n[{section}]")
-        for name, value in options.items():
-            click.echo(f"{name} = {value}".rstrip())
+        print_json(_plain(loaded))
+    else:
+        click.echo(effective(loaded))
+
+
+def effective(loaded: Settings) -> str:
+    """All settings as a file that means the same, secrets masked."""
+    lines = [f"; {loaded.file}"]
+    for section, options in _plain(loaded).items():
+        lines += ["", f"[{section}]", *(f"{name} = {value}".rstrip() for name, value in options.items())]
+    return "\n".join(lines)
 
 
 def _plain(loaded: Settings) -> dict[str, dict[str, Any]]:
@@ -94,9 +101,24 @@ def _options(record: Any) -> dict[str, Any]:
 
 def _shown(name: str, value: Any) -> Any:
     """What would have to stand in a file to mean the same."""
+    if name == "command" and value is not None:
+        return " ".join(_masked(value))
     if name == "ionice" and value is not None:
         return values.io_priority_text(value)
     return "none" if value == -1 and name in _NONE_IS_MINUS_ONE else _text(value)
+
+
+def _masked(words: Sequence[str]) -> list[str]:
+    """A command without the passwords that it may be given as arguments."""
+    shown: list[str] = []
+    for word in words:
+        after_name = bool(shown) and shown[-1].startswith("-") and "=" not in shown[-1] and _SECRET.search(shown[-1])
+        name, equals, _ = word.partition("=")
+        if after_name and not word.startswith("-"):
+            shown.append(MASK)
+        else:
+            shown.append(f"{name}={MASK}" if equals and _SECRET.search(name) else word)
+    return shown
 
 
 def _text(value: Any) -> Any:

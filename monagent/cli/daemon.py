@@ -234,6 +234,3 @@ def _print(told: dict[str, Any], loaded: Settings) -> None:
 def _nobody(loaded: Settings) -> int:
     click.echo(f"monagent: no agent works in {loaded.agent.state}", err=True)
     return 1
-
-
-COMMANDS = (start, stop, restart, reload, status)

@@ -60,8 +60,8 @@ class Restraint(logging.Filter):
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is logged. Below a warning each one is: those tell of one command each."""
-        if record.levelno < logging.WARNING or record.exc_info:
+        """Whether a record is logged. Those below a warning tell of one command each, those of ours what a person asked for."""
+        if record.levelno < logging.WARNING or record.exc_info or record.name.startswith("monagent.cli"):
             return True
         key, now = (record.name, str(record.msg)), self._clock()  # the text without its details
         with self._lock:

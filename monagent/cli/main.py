@@ -1,15 +1,54 @@
-"""`monagent`: the agent's command line."""
+"""`monagent`: the agent's command line. Only the command that is run is loaded."""
 
 from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import ClassVar
 
 import click
 
 import monagent
-from monagent.cli import agent, config, daemon, doctor, init, sensor, spool
 from monagent.cli.options import guarded
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands: where each one is, and what it does in a few words."""
+
+    table: ClassVar[dict[str, tuple[str, str]]] = {
+        "run": ("agent.run", "Run the agent in the foreground; what systemd starts."),
+        "start": ("daemon.start", "Start the agent in the background."),
+        "stop": ("daemon.stop", "Let the agent finish what it is doing, and end it."),
+        "restart": ("daemon.restart", "Stop the agent and start it again."),
+        "reload": ("daemon.reload", "Have the agent read its configuration again."),
+        "status": ("daemon.status", "Say whether the agent runs, and what waits in its journal."),
+        "init": ("init.init", "Write a commented client.cfg and the stock sensors into a directory."),
+        "check-config": ("config.check_config", "Find every mistake in the configuration, with its line."),
+        "config": ("config.show_config", "Print the effective settings, secrets masked."),
+        "doctor": ("doctor.doctor", "Try what the configuration promises, and say what would mend it."),
+        "sensor": ("sensor.sensor", "List sensors, run one, make new ones and their packages."),
+        "spool": ("spool.spool", "Show what waits for the server, and what it rejected."),
+        "support-bundle": ("support.support_bundle", "Gather what a bug report needs, without secrets."),
+    }
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self.table)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in self.table:
+            return None
+        module, _, attribute = self.table[name][0].partition(".")
+        command = getattr(importlib.import_module(f"monagent.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.table.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(monagent.__version__, prog_name="monagent")
 def cli() -> None:
     """A passive monitoring agent: it does what its server asks for, and hands in every result exactly once.
@@ -23,19 +62,10 @@ def cli() -> None:
     """  # noqa: D301 - click wants the backspace itself
 
 
-cli.add_command(agent.run)
-for command in daemon.COMMANDS:
-    cli.add_command(command)
-cli.add_command(init.init)
-cli.add_command(config.check_config)
-cli.add_command(config.show_config)
-cli.add_command(doctor.doctor)
-cli.add_command(sensor.sensor)
-cli.add_command(spool.spool)
-
-
 def main() -> None:
     """Entry point."""
+    if sys.argv[1:2] in (["run"], ["start"]):  # whoever tells it to reload while it is being loaded does not end it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     guarded("monagent", cli)
 
 

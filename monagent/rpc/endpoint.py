@@ -202,7 +202,7 @@ class Endpoint:
         """Let a whole request wait for a thread, if not too much waits already. Any thread may call it."""
         size, queue = visitor.inbox.size, self._server.requests
         with self._lock:
-            if queue.qsize >= WAITING_REQUESTS or (self._waiting and self._waiting + size > WAITING_BYTES):
+            if queue.qsize >= WAITING_REQUESTS or (self._waiting + size > WAITING_BYTES and not queue.idle):
                 return False
             self._waiting += size
         queue.put(Exchange(self._server, visitor, self._reception, lambda: self._begin(size)))

@@ -139,6 +139,7 @@ class Reception:
         self._lock = threading.Lock()
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = False
+        self._paused = False
         self.calm = threading.Event()
         """Not set while there is a crowd to look at. Every thread that answers then slows that down (they share one lock)."""
         self.calm.set()
@@ -212,6 +213,9 @@ class Reception:
     def put(self, visitor: Visitor) -> None:
         """Send the rest of an answer, if there is any, and go on with the next request."""
         self._expect_more(visitor)
+        if self._stopping and not visitor.outbox:  # nobody would take what it sent behind
+            visitor.close()
+            return
         try:
             visitor.socket.settimeout(0)
             if visitor.outbox:
@@ -254,6 +258,7 @@ class Reception:
 
     def pause(self) -> None:
         """Take no further connections; they wait for whoever listens on our sockets next. Any thread may call it."""
+        self._paused = True
         self._listen(0)
 
     def _listen(self, event: int) -> None:
@@ -340,7 +345,7 @@ class Reception:
     def _expire(self, now: float) -> None:
         if self._accept_again and now >= self._accept_again:
             self._accept_again = 0.0
-            self._listen(_READ)
+            self._listen(0 if self._paused else _READ)
         if self._flooded and len(self._waiting) < _CROWD:
             self._flooded = False
             self._on_calm()

@@ -6,10 +6,10 @@ are too tight for the spawner itself are set by prlimit(1), which then becomes t
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import shutil
-import stat
 import sys
 
 from monagent.models import Bounds, Run
@@ -24,11 +24,15 @@ for kind, soft, hard in (map(int, word.split(":")) for word in sys.argv[1].split
 try:
     os.execv(sys.argv[2], sys.argv[2:])
 except OSError as error:
-    sys.exit(f"{sys.argv[2]}: {error.strerror}")
+    sys.stderr.write(f"prlimit: failed to execute {sys.argv[2]}: {error.strerror}")
+    sys.exit(127 if error.errno == 2 else 126)
 """
+"""Slower. It also knows no shell: prlimit gives what the kernel does not take for a program to /bin/sh."""
+_FAILED = b"prlimit: failed to execute "
+_PROGRAMS = (b"#!", b"\x7fE")
 _OPTIONS = dict(zip(LIMITS, ("data", "nproc", "nofile", "cpu", "fsize"), strict=True))
-_LOOSE = (1 << 28, 4096, 256, 1 << 63, 0)
-"""From here on a spawner can live with a limit for years. Its CPU time grows as long as it lives."""
+_LOOSE = (1 << 28, 4096, 1024, 1 << 63, 0)
+"""From here on a spawner can live with a limit for years. It holds two files for each run; its CPU time grows and grows."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -40,22 +44,34 @@ def inherited(bounds: Bounds) -> Bounds:
 
 def limited(run: Run) -> tuple[str, ...]:
     """The program and its arguments, behind what sets its limits where its spawner does not."""
-    if inherited(run.bounds) == run.bounds or not _can_start(run.argv[0]):
+    if inherited(run.bounds) == run.bounds:
         return run.argv
-    values = values_of(run.bounds.limits)
-    if _PRLIMIT is None:
+    values = values_of(run.bounds.limits, of_root=not run.user and os.geteuid() == 0)
+    if _PRLIMIT is None or not _is_program(run.argv[0]):
         words = " ".join(f"{kind}:{soft}:{hard}" for kind, (soft, hard) in values)
         return (sys.executable, "-I", "-S", "-c", _INSTEAD, words, *run.argv)
     options = (f"--{_OPTIONS[kind]}={soft}:{hard}" for kind, (soft, hard) in values)
     return (_PRLIMIT, *options, "--", *run.argv)
 
 
-def _can_start(program: str) -> bool:
-    """False where starting it fails for sure, which is told best under its own name."""
+def failure(code: int, told: bytes) -> int:
+    """Why what stood before the program could not start it, as an errno; 0 when it could."""
+    if code not in (126, 127) or not told.startswith(_FAILED):
+        return 0
+    reason = told.rpartition(b": ")[2].strip().decode("utf-8", "replace")
+    known = {os.strerror(number): number for number in errno.errorcode}
+    return known.get(reason, errno.ENOENT if code == 127 else errno.EACCES)
+
+
+def _is_program(path: str) -> bool:
+    """Whether the kernel knows how to run it, as far as we may look."""
     try:
-        mode = os.stat(program).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):  # out of our sight, but perhaps not out of its user's
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError):
         return True
-    return stat.S_ISREG(mode) and bool(mode & 0o111)
+    try:
+        return os.read(descriptor, 2) in _PROGRAMS
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)

@@ -109,7 +109,7 @@ def bound_ourselves(limits: tuple[int, ...], nice: int, io: int) -> None:
         nice: added to 0.
         io: class and level of ioprio_set(2), or -1.
     """
-    for kind, value in values_of(limits):
+    for kind, value in values_of(limits, of_root=os.geteuid() == 0):
         resource.setrlimit(kind, value)
     if nice:
         with contextlib.suppress(PermissionError):
@@ -120,12 +120,16 @@ def bound_ourselves(limits: tuple[int, ...], nice: int, io: int) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def values_of(limits: tuple[int, ...]) -> tuple[tuple[int, tuple[int, int]], ...]:
-    """What setrlimit(2) takes: each limit that there is with its soft and hard value, never more than we ourselves may have."""
+def values_of(limits: tuple[int, ...], *, of_root: bool) -> tuple[tuple[int, tuple[int, int]], ...]:
+    """What setrlimit(2) takes: each limit that there is with its soft and hard value, never more than we ourselves may have.
+
+    Args:
+        limits: see `bound_ourselves()`.
+        of_root: whether what they are for runs as root, whose processes the kernel does not count.
+    """
     values = []
     for kind, limit in zip(LIMITS, limits, strict=True):
-        # Root's processes are not counted, so for them that one would be a system call for nothing.
-        if limit >= 0 and not (kind == resource.RLIMIT_NPROC and os.geteuid() == 0):
+        if limit >= 0 and not (kind == resource.RLIMIT_NPROC and of_root):
             hard = resource.getrlimit(kind)[1]
             most = min(limit, _LARGEST if hard == resource.RLIM_INFINITY else hard)
             # One second between XCPU, which tells what has happened, and KILL, which does not.
@@ -169,6 +173,7 @@ class Strays:
             Whether somebody is still on the way out, so that sweeping again soon is worth it.
         """
         strays = {pid: mark_of(pid) for pid in self._children()}
+        seen = len(strays)
         # What shows the mark of a run that goes on may be its leader, just started; its end is not for us to take.
         strays = {pid: mark for pid, mark in strays.items() if mark in running or not reaped(pid)}
         self._unmarked = {pid: seen for pid, seen in self._unmarked.items() if pid in strays}
@@ -176,9 +181,10 @@ class Strays:
         self.there = bool(strays)
         if strays:
             self._kill(strays, dict(running), newest)
-        # What is still there after a while cannot be killed, by us or by anybody.
+        # The children of one that was just reaped are ours now, and were not there to be seen. And what is still there
+        # after a while cannot be killed, by us or by anybody.
         until = time.monotonic() - REAP_SECONDS
-        return any(since > until for since in self._killed.values())
+        return len(strays) < seen or any(since > until for since in self._killed.values())
 
     def _kill(self, strays: Mapping[int, str], running: Mapping[str, int], newest: int) -> None:
         oldest = min(running.values(), default=newest + 1)

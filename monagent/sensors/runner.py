@@ -8,18 +8,20 @@ everything that it started ends.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
 import signal
 import threading
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from monagent.models import UNBOUNDED, Bounds, Run, RunResult
 from monagent.protocol import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, STDERR_LIMIT
 from monagent.sensors import spawner
-from monagent.sensors.limiting import inherited, limited
+from monagent.sensors.limiting import failure, inherited, limited
 from monagent.sensors.processes import REAP_SECONDS, become_subreaper, children_of, kill, reaped
 from monagent.sensors.spawning import GRACE_SECONDS, Spawning
 
@@ -34,11 +36,15 @@ _PIPE_MAX = 1024 * 1024  # what a pipe holds at most (/proc/sys/fs/pipe-max-size
 _POLL_STEP = 3600.0  # poll() takes an int of milliseconds; longer deadlines are waited for in steps
 
 
+Kind = tuple[str, Bounds]
+"""A user, empty for ourselves, and what is inherited from the spawner."""
+
+
 class Runner:
     """Runs programs. Any number of threads may call `run()` at once."""
 
     def __init__(self) -> None:
-        self._spawnings: dict[tuple[str, Bounds], Spawning] = {}
+        self._spawnings: dict[Kind, Spawning] = {}
         self._lock = threading.Lock()
         self._has_no_other_children = False
 
@@ -53,15 +59,30 @@ class Runner:
         Raises:
             KeyError, OSError: it cannot be started.
         """
-        self._spawning((user, inherited(bounds)))
+        kind = user, inherited(bounds)
+        with self._lock:
+            if kind not in self._spawnings:
+                self._spawnings[kind] = Spawning(*kind)
 
     def stop(self) -> None:
         """End everything that runs; what is run after this is started anew."""
         with self._lock:
             spawnings, self._spawnings = self._spawnings, {}
         for spawning in spawnings.values():
+            spawning.close()
+        for spawning in spawnings.values():
             spawning.end()
         self._end_orphans()
+
+    def keep(self, kinds: Collection[Kind]) -> None:
+        """Let what runs sensors as other users, or with other bounds, than these end as soon as it has nothing to do."""
+        needed = {(user, inherited(bounds)) for user, bounds in kinds}
+        with self._lock:
+            lacking = {user for user, bounds in needed if (user, bounds) not in self._spawnings}  # see `_start()`
+            unneeded = [kind for kind in self._spawnings if kind not in needed and kind[0] not in lacking]
+            retired = [self._spawnings.pop(kind) for kind in unneeded]
+        for spawning in retired:
+            spawning.retire()
 
     def run(self, run: Run) -> RunResult:
         """Run to the end or to the deadline. Never raises for anything the program does or is."""
@@ -80,70 +101,82 @@ class Runner:
             err.close()
 
     def _follow(self, run: Run, out: _Output, err: _Output, deadline: float) -> tuple[int, str]:
-        writers: list[int] = []
         argv = limited(run)
-        run = run if argv is run.argv else replace(run, argv=argv)
-        answer = -1
+        kind = run.user, inherited(run.bounds)
+        answer, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            try:
-                answer, writer = os.pipe2(os.O_CLOEXEC)
-                writers += [writer]
-                writers += [out.open()]
-                writers += [err.open()]
-                spawning = self._start(run, *writers)
-            finally:
-                for writer in writers:
-                    os.close(writer)
-            if not _read_until(answer, (out, err), deadline + LATE_SECONDS):
-                log.error("pid %d, which runs %s, does not answer; given up", spawning.pid, run.argv[0])
-                return -signal.SIGKILL, "timeout"
-            return self._verdict(os.read(answer, spawner.ANSWER.size), run, spawning)
+            with self._begin(kind, replace(run, argv=argv), writer, out, err) as spawning:
+                if not _read_until(answer, (out, err), deadline + LATE_SECONDS):
+                    log.error("pid %d, which runs %s, does not answer; given up", spawning.pid, run.argv[0])
+                    if not run.user or os.geteuid() == 0:  # else nobody could take its place
+                        self._drop(kind, spawning)
+                    return -signal.SIGKILL, "timeout"
+                told = os.read(answer, spawner.ANSWER.size)
+                if len(told) != spawner.ANSWER.size:
+                    return self._lost(kind, spawning, run)
         finally:
-            if answer >= 0:
-                os.close(answer)
-
-    def _verdict(self, told: bytes, run: Run, spawning: Spawning) -> tuple[int, str]:
-        """The program's code, and the protocol's word where it has one."""
-        if len(told) != spawner.ANSWER.size:
-            if spawning in self._spawnings.values():  # not by us
-                log.error("what runs sensors (pid %d) was killed, and %s with it", spawning.pid, run.argv[0])
-            if spawning.has_ended(_LOST_SECONDS):
-                self._drop((run.user, inherited(run.bounds)), spawning)
-            return -signal.SIGKILL, "signal"
-        code, word, number = spawner.ANSWER.unpack(told)
-        if word == spawner.NOT_STARTED:
+            os.close(answer)
+        code, reason = _verdict(told, run)
+        if argv is not run.argv and (number := failure(code, bytes(err.kept))):
             raise OSError(number, os.strerror(number))
-        if word == spawner.STUCK:
-            log.warning("%s could not be killed at its deadline; its slot is given back", run.argv[0])
-        return (code, "") if word == spawner.ENDED else (-signal.SIGKILL, "timeout")
+        return code, reason
+
+    def _lost(self, kind: Kind, spawning: Spawning, run: Run) -> tuple[int, str]:
+        """Somebody has killed what ran it, and so the program too."""
+        if spawning in self._spawnings.values():  # not by us
+            log.error("what runs sensors (pid %d) was killed in part, and %s with it", spawning.pid, run.argv[0])
+        if spawning.has_ended(_LOST_SECONDS):
+            self._drop(kind, spawning)
+        return -signal.SIGKILL, "signal"
 
     # -- the programs beside us ---------------------------------------------------------------------------------
 
-    def _start(self, run: Run, answer: int, out: int, err: int) -> Spawning:
-        kind = run.user, inherited(run.bounds)
-        spawning = self._spawning(kind)
+    @contextlib.contextmanager
+    def _begin(self, kind: Kind, run: Run, answer: int, out: _Output, err: _Output) -> Iterator[Spawning]:
+        """Have a program started; the answer's end of the pipe is closed here, whatever happens."""
+        writers = [answer]
         try:
-            spawning.start(run, out, err, answer)
-        except (BrokenPipeError, ConnectionError):
-            # Somebody killed it. What it was running is lost; this run need not be.
-            self._drop(kind, spawning)
+            writers += [out.open()]
+            writers += [err.open()]
             spawning = self._spawning(kind)
-            spawning.start(run, out, err, answer)
-        return spawning
+            try:
+                spawning.start(run, writers[1], writers[2], answer)
+            except (BrokenPipeError, ConnectionError):
+                # Somebody killed it. What it was running is lost; this run need not be.
+                self._drop(kind, spawning)
+                spawning = self._spawning(kind)
+                spawning.start(run, writers[1], writers[2], answer)
+        finally:
+            for writer in writers:
+                os.close(writer)
+        with spawning.in_use():
+            yield spawning
 
-    def _spawning(self, kind: tuple[str, Bounds]) -> Spawning:
+    def _spawning(self, kind: Kind) -> Spawning:
         spawning = self._spawnings.get(kind)
         if spawning is None:
             with self._lock:
-                spawning = self._spawnings.get(kind) or self._spawnings.setdefault(kind, Spawning(*kind))
+                spawning = self._spawnings.get(kind) or self._start(kind)
         return spawning
 
-    def _drop(self, kind: tuple[str, Bounds], spawning: Spawning) -> None:
+    def _start(self, kind: Kind) -> Spawning:
+        try:
+            return self._spawnings.setdefault(kind, Spawning(*kind))
+        except PermissionError:
+            # We have given up root, and the bounds were changed: with the former ones, rather than not at all.
+            former = next((one for (user, _), one in self._spawnings.items() if user == kind[0]), None)
+            if former is None:
+                raise
+            return former
+
+    def _drop(self, kind: Kind, spawning: Spawning) -> None:
         """Forget one that has ended, unless another thread was quicker."""
         with self._lock:
-            if self._spawnings.get(kind) is not spawning:
-                return
-            del self._spawnings[kind]
+            kinds = [one for one, known in self._spawnings.items() if known is spawning]
+            for one in kinds:
+                del self._spawnings[one]
+        if not kinds:
+            return
         log.error("the program that runs sensors as %s (pid %d) has ended", kind[0] or "ourselves", spawning.pid)
         spawning.end()
         self._end_orphans()
@@ -160,7 +193,7 @@ class Runner:
     def _orphans(self) -> list[int]:
         with self._lock:  # one that is just being started is not known yet
             known = {spawning.pid for spawning in self._spawnings.values()}
-        return [pid for pid in children_of(os.getpid()) if pid not in known]
+            return [pid for pid in children_of(os.getpid()) if pid not in known]
 
 
 class _Output:
@@ -234,6 +267,16 @@ def _drain(readers: dict[int, _Output], poller: select.poll) -> None:
         # Less than was asked for was all that the program had left.
         if not sum(readers[fd].read() == _CHUNK for fd in ready):
             return
+
+
+def _verdict(told: bytes, run: Run) -> tuple[int, str]:
+    """The program's code, and the protocol's word where it has one."""
+    code, word, number = spawner.ANSWER.unpack(told)
+    if word == spawner.NOT_STARTED:
+        raise OSError(number, os.strerror(number))
+    if word == spawner.STUCK:
+        log.warning("%s could not be killed at its deadline; its slot is given back", run.argv[0])
+    return (code, "") if word == spawner.ENDED else (-signal.SIGKILL, "timeout")
 
 
 def _not_started(run: Run, error: Exception, started: float, clock: float) -> RunResult:

@@ -7,13 +7,14 @@ goes, in whatever way, the socket closes, and this program ends with all that it
 A request is one packet: `REQUEST`, then the program and its arguments separated by NUL; with it come three
 descriptors: the program's output, its error output, and a pipe for the answer, which is `ANSWER`, once.
 
-The first process keeps a few workers going, and starts no programs itself. A worker that is killed is replaced, and
-what it was running ends. When the first process is killed, the workers end with what they are running.
+The first process keeps a few workers going, and starts no programs itself. A worker that is killed, or waits too long
+for a program to be loaded, is replaced, and what it was running ends. When the first process is killed, the workers end with what they are running.
 """
 
 from __future__ import annotations
 
 import array
+import mmap
 import os
 import resource
 import select
@@ -48,7 +49,10 @@ LONGEST_PACKET = 1 << 20
 SWEEP_SECONDS = 0.02
 WATCH_SECONDS = 1.0
 AGAIN_SECONDS = 0.1
+START_SECONDS = 5.0
+"""For a program to be loaded. A worker that waits for longer, on a file system that hangs, is killed and replaced."""
 _FOREVER = float("inf")
+_SINCE = struct.Struct("=d")
 
 _EINVAL = 22
 _DESCRIPTORS = 3
@@ -76,12 +80,14 @@ class _Run:
 class Spawner:
     """One of the workers; its runs."""
 
-    def __init__(self, control: socket.socket, keeper: int) -> None:
+    def __init__(self, control: socket.socket, keeper: int, starting: Starting) -> None:
         """
         Args:
             control: where requests come from; shared with the other workers.
             keeper: a descriptor that becomes readable when the first process has ended.
+            starting: where we say that we wait for a program to be loaded.
         """
+        self._starting = starting
         self._control = control
         self._keeper = keeper
         self._poller = select.epoll()
@@ -168,16 +174,20 @@ class Spawner:
         self._count += 1
         mark = f"{self._pid}.{self._count}"
         self._environment[MARK.encode()] = mark.encode()
-        pid = os.posix_spawn(
-            argv[0],
-            argv,
-            self._environment,
-            # Our own input is what theirs shall be: /dev/null.
-            file_actions=((os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)),
-            setsid=True,
-            setsigmask=(),
-            setsigdef=self._ignored,
-        )
+        self._starting.note(time.monotonic())
+        try:
+            pid = os.posix_spawn(
+                argv[0],
+                argv,
+                self._environment,
+                # Our own input is what theirs shall be: /dev/null.
+                file_actions=((os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)),
+                setsid=True,
+                setsigmask=(),
+                setsigdef=self._ignored,
+            )
+        finally:
+            self._starting.note(0.0)
         try:
             pidfd = os.pidfd_open(pid)
             self._poller.register(pidfd, select.EPOLLIN)
@@ -249,12 +259,12 @@ def _reply(answer: int, code: int, word: int, number: int) -> None:
         os.close(answer)
 
 
-def _work(control: int, keeper: int) -> None:
+def _work(control: int, keeper: int, starting: Starting) -> None:
     """Be a worker, until the agent or the keeper is gone."""
     become_subreaper()  # a child of ours is none by birth
     taken = socket.socket(fileno=control)
     taken.settimeout(0)
-    spawner = Spawner(taken, keeper)
+    spawner = Spawner(taken, keeper, starting)
     try:
         spawner.serve()
     finally:
@@ -262,38 +272,94 @@ def _work(control: int, keeper: int) -> None:
         spawner.end_all()
 
 
-def _keep(control: int) -> None:
-    """Keep the workers going until the agent is gone."""
-    agent = select.poll()
-    agent.register(control, 0)  # tells of its end, and nothing else
-    alive, ours = os.pipe2(os.O_CLOEXEC)  # closes in the workers' hands when we end
-    workers: set[int] = set()
-    needed = WORKERS
-    while needed or workers:
-        while len(workers) < needed:
-            try:
-                pid = os.fork()
-            except OSError:  # no process or memory to spare; those that are there go on
+class Starting:
+    """Since when a worker has been waiting for a program to be loaded; in memory that it shares with the keeper."""
+
+    def __init__(self, shared: mmap.mmap, slot: int) -> None:
+        self._shared = shared
+        self._at = slot * _SINCE.size
+        self.note(0.0)
+
+    def note(self, since: float) -> None:
+        """Monotonic seconds; 0 when it does not wait."""
+        _SINCE.pack_into(self._shared, self._at, since)
+
+
+def _has_been_starting(shared: mmap.mmap, slot: int) -> float:
+    """For how many seconds a worker has been waiting, and so has seen to nothing else."""
+    (since,) = _SINCE.unpack_from(shared, slot * _SINCE.size)
+    return time.monotonic() - since if since else 0.0
+
+
+class _Keeper:
+    """Keeps the workers going until the agent is gone: one that has ended, or is stuck, is replaced."""
+
+    def __init__(self, control: int) -> None:
+        self._control = control
+        self._alive, self._ours = os.pipe2(os.O_CLOEXEC)  # closes in the workers' hands when we end
+        self._shared = mmap.mmap(-1, WORKERS * _SINCE.size)
+        self._workers: dict[int, tuple[int, int]] = {}  # pid: slot and pidfd
+        self._poller = select.poll()
+        self._poller.register(control, 0)  # tells of the agent's end, and nothing else
+
+    def run(self) -> None:
+        """In the workers this returns, too, at their end."""
+        while True:
+            for slot in {*range(WORKERS)} - {slot for slot, _ in self._workers.values()}:
+                if not self._start(slot):
+                    return
+            if self._control in [descriptor for descriptor, _ in self._poller.poll(WATCH_SECONDS * 1000)]:
                 break
-            if pid == 0:
-                os.close(ours)
-                _work(control, alive)
-                return
-            workers.add(pid)
-        if not workers:
+            if self._reap():
+                time.sleep(AGAIN_SECONDS)  # one that cannot live must not keep us busy
+            for pid, (slot, _) in self._workers.items():
+                if _has_been_starting(self._shared, slot) > START_SECONDS:
+                    kill(pid, signal.SIGKILL)
+        self._end()
+
+    def _start(self, slot: int) -> bool:
+        """False in the worker, at its end."""
+        try:
+            pid = os.fork()
+        except OSError:  # no process or memory to spare; those that are there go on
             time.sleep(AGAIN_SECONDS)
-            needed = 0 if agent.poll(0) else needed
-            continue
-        pid, _ = os.wait()
-        ended = pid in workers
-        workers.discard(pid)
+            return True
+        if pid == 0:
+            os.close(self._ours)
+            for _, descriptor in self._workers.values():
+                os.close(descriptor)
+            _work(self._control, self._alive, Starting(self._shared, slot))
+            return False
+        descriptor = os.pidfd_open(pid)
+        self._poller.register(descriptor, select.POLLIN)
+        self._workers[pid] = slot, descriptor
+        return True
+
+    def _reap(self) -> bool:
+        """Reap who has ended, and kill what an ended worker left; whether a worker was among them."""
+        ended = [pid for pid in self._workers if reaped(pid)]
+        for pid in ended:
+            _, descriptor = self._workers.pop(pid)
+            self._poller.unregister(descriptor)
+            os.close(descriptor)
         for stray in children_of(os.getpid()):
-            if stray not in workers:
+            if stray not in self._workers:
                 kill(stray, signal.SIGKILL)
-        if agent.poll(0):
-            needed = 0
-        elif ended:
-            time.sleep(AGAIN_SECONDS)  # one that cannot live must not keep us busy
+                reaped(stray)
+        return bool(ended)
+
+    def _end(self) -> None:
+        """The agent is gone: the workers end what they run, and themselves."""
+        until = time.monotonic() + REAP_SECONDS + WATCH_SECONDS
+        self._poller.unregister(self._control)
+        while self._workers or children_of(os.getpid()):
+            self._poller.poll(SWEEP_SECONDS * 1000)
+            self._reap()
+            if time.monotonic() > until:
+                for pid in self._workers:
+                    kill(pid, signal.SIGKILL)
+            if time.monotonic() > until + REAP_SECONDS:
+                return
 
 
 def main(arguments: list[str]) -> None:
@@ -311,7 +377,7 @@ def main(arguments: list[str]) -> None:
     become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     bound_ourselves(tuple(limits), nice, io)
-    _keep(control)
+    _Keeper(control).run()
 
 
 if __name__ == "__main__":

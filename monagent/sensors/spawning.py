@@ -11,7 +11,9 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import monagent
@@ -83,6 +85,9 @@ class Spawning:
             process = self._process = _start_program(*numbers, *identity, descriptor=theirs.fileno())
         self._socket = ours
         self._end = weakref.finalize(self, _end, ours, process)
+        self._lock = threading.Lock()
+        self._runs = 0
+        self._retired = False
 
     @property
     def pid(self) -> int:
@@ -103,7 +108,34 @@ class Spawning:
         if len(packet) > spawner.LONGEST_PACKET:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         rights = array.array("i", [out, err, answer])
-        self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL)
+        try:
+            self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL)
+        except OSError as error:
+            if error.errno == errno.EBADF:  # another thread was quicker to find that it has ended
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+            raise
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """For as long as a run is under way."""
+        with self._lock:
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs -= 1
+                over = self._retired and not self._runs
+            if over:
+                self.end()
+
+    def retire(self) -> None:
+        """End with the last run that is under way."""
+        with self._lock:
+            self._retired = True
+            over = not self._runs
+        if over:
+            self.end()
 
     def has_ended(self, within: float) -> bool:
         """Whether its first process is gone, or is so soon, in seconds."""
@@ -112,6 +144,10 @@ class Spawning:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def close(self) -> None:
+        """Tell it to end, and do not wait for that."""
+        self._socket.close()
 
     def end(self) -> None:
         """Let it end everything that it started, and itself. It also does so when we are forgotten."""

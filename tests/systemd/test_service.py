@@ -279,30 +279,37 @@ def test_keys_can_be_credentials_that_only_root_can_read(service: Service, monit
 SAME = [
     ("disk", ["free", "/"], 0.02), ("disk", ["percent", "/"], 0.02), ("disk", ["used", "/tmp"], 0.05), ("disk", ["percent", "/dev"], 0.02),
     ("memory", ["free"], 0.1), ("memory", ["swap_used_pct"], 0.1), ("uptime", [], 0.01), ("load", ["load15"], 0.3),
-    ("processes", ["total"], 0.2), ("network", ["rx", "lo"], 0.5), ("file", ["size", "/etc/passwd"], 0.0), ("cpu", ["idle"], 1.0),
+    ("processes", ["total"], 0.2), ("network", ["rx", "lo"], 0.5), ("file", ["size", "/etc/passwd"], 0.0),
 ]  # fmt: skip
 
 
 def test_sensors_tell_the_truth_about_the_host(service: Service, monitor: Monitor) -> None:
-    """The same numbers inside of the sandbox and outside, within what passes between the two looks."""
+    """A reading of the sandbox lies between one outside before and one after, give or take what may pass in between."""
     service.start()
     proxy = service.proxy()
-    inside, outside = {}, {}
-    for sensor, arguments, _ in SAME:
+    different = {}
+    for sensor, arguments, tolerance in SAME:
+        program_path = service.state / "sensors" / sensor / "check"
+
+        def outside(program_path: Path = program_path, arguments: list[str] = arguments) -> float:
+            return float(subprocess.run([program_path, *arguments], capture_output=True, check=True).stdout)
+
+        before = outside()
         ticket = " ".join([sensor, *arguments])
         proxy.cmd_submit_reading(ticket, sensor, arguments)
         content = monitor.wait_for_ticket(ticket).content
         assert content[0] == 0, content
-        inside[ticket] = float(content[1])
-        program_path = service.state / "sensors" / sensor / "check"
-        outside[ticket] = float(subprocess.run([program_path, *arguments], capture_output=True, check=True).stdout)
+        low, high = sorted((before, outside()))
+        margin = tolerance * max(abs(high), 1) + 0.001
+        if not low - margin <= float(content[1]) <= high + margin:
+            different[ticket] = (low, float(content[1]), high)
 
-    different = {
-        ticket: (inside[ticket], outside[ticket])
-        for (_, _, tolerance), ticket in zip(SAME, inside, strict=True)
-        if abs(inside[ticket] - outside[ticket]) > tolerance * max(abs(outside[ticket]), 1) + 0.001
-    }
+    # What it measures differs from one moment to the next; inside of a sandbox that hides it there would be no number.
+    proxy.cmd_submit_reading("cpu", "cpu", ["idle"])
+    code, idle, *_ = monitor.wait_for_ticket("cpu").content
     assert different == {}
+    assert code == 0
+    assert 0 <= float(idle) <= 100
 
 
 def test_the_sandbox_holds(service: Service, monitor: Monitor) -> None:

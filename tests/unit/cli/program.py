@@ -59,6 +59,7 @@ def as_nobody(command: str, *arguments: str | Path) -> Done:
     """
     script = (
         "import os, sys, encodings.utf_8_sig; from monagent.cli import main; import monagent.agent.service; "
+        "[main.cli.get_command(None, name) for name in main.cli.list_commands(None)]; "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.argv[0] = 'monagent'; main.main()"
     )
     return subprocess.run(

@@ -214,6 +214,30 @@ def test_only_so_much_waits_for_a_thread(start: Start) -> None:
     assert len(answers) - len(busy) == WAITING_BYTES // len(large)
 
 
+def test_as_long_as_a_thread_is_free_nobody_is_told_that_we_are_busy(start: Start) -> None:
+    """Many large requests at the same instant, and as many threads."""
+    endpoint = start(threads=16)
+    large = post(marshal.call("echo", ["x" * 90_000]))
+    for _ in range(5):
+        with contextlib.ExitStack() as stack:
+            talks = [stack.enter_context(Talk(endpoint.address)) for _ in range(14)]
+            for talk in talks:
+                talk.send(large)
+            assert all(b"x" * 90_000 in talk.reply().body for talk in talks)
+
+
+def test_a_stop_leaves_no_connection_open(start: Start) -> None:
+    """Not even one that has sent more than was answered."""
+    endpoint = start(threads=1)
+    with Talk(endpoint.address) as talk:
+        talk.send(post(marshal.call("slow", [0.5])) * 4)
+        time.sleep(0.1)
+        endpoint.stop()
+        talk.rest()
+
+        assert endpoint._waiting == 0
+
+
 def test_pipelined_requests_may_be_cut_anywhere(shared: Endpoint) -> None:
     """Segments need not end where requests do."""
     stream = b"".join(post(marshal.call("echo", [number])) for number in range(3))

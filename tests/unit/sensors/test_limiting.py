@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -14,6 +15,7 @@ import pytest
 from monagent.models import UNBOUNDED, Bounds, Run
 from monagent.sensors import limiting
 from monagent.sensors.runner import Runner
+from tests.support.rights import needs_root
 from tests.unit.sensors_stock.runner import missing
 
 DEFAULT = Bounds(1 << 30, 4096, 1024, -1, 1 << 30)
@@ -105,3 +107,49 @@ def test_what_cannot_be_started_is_told_as_ever(write: Write, mode: int | None, 
 
     assert (result.code, result.error) == (code, error)
     assert program in result.stderr.decode()
+
+
+@needs_root
+@pytest.mark.parametrize("bounds", [Bounds(processes=8), Bounds(processes=4096, cpu_seconds=10), DEFAULT])
+def test_processes_of_other_users_are_limited_though_the_agent_is_root(bounds: Bounds) -> None:
+    """Whose they will be counts, not who asks."""
+    run = Run(("/bin/cat", "/proc/self/limits"), 10.0, 10_000, "nobody", bounds=bounds)
+    told = next(line for line in Runner().run(run).output.splitlines() if line.startswith(b"Max processes"))
+
+    assert told.split()[2:4] == [str(bounds.processes).encode()] * 2
+
+
+BROKEN = {
+    "its interpreter is missing": ("#!/no/such/interpreter\n", 0o755, 126, "not-executable", errno.ENOENT),
+    "it is no program": ("echo 1\n", 0o755, 126, "not-executable", errno.ENOEXEC),
+    "it may not be run": ("#!/bin/sh\n", 0o644, 126, "not-executable", errno.EACCES),
+    "it is not there": (None, 0, 127, "not-found", errno.ENOENT),
+}
+
+
+@pytest.mark.parametrize("prlimit", [True, False])
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_started_behind_its_limits_is_told_as_without_them(
+    write: Write, monkeypatch: pytest.MonkeyPatch, name: str, prlimit: bool
+) -> None:
+    """The same code, word and errno, whoever sets the limits."""
+    text, mode, *expected = BROKEN[name]
+    program = write("")
+    os.unlink(program)
+    if text is not None:
+        Path(program).write_text(text)
+        os.chmod(program, mode)
+    if not prlimit:
+        monkeypatch.setattr(limiting, "_PRLIMIT", None)
+    runner = Runner()
+    results = [runner.run(Run((program,), 10.0, 1000, bounds=bounds)) for bounds in (TIGHT, DEFAULT)]
+
+    assert [[one.code, one.error, one.errno] for one in results] == [expected] * 2
+    assert all(program.encode() in one.stderr for one in results)
+
+
+def test_a_program_that_talks_like_prlimit_is_still_a_program(write: Write) -> None:
+    """Only the codes and the words together tell that it was not started."""
+    program = write("echo 'prlimit: failed to execute me: Permission denied' >&2; exit 1")
+
+    assert Runner().run(Run((program,), 10.0, 1000, bounds=TIGHT)).code == 1

@@ -18,11 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from monagent.models import Run, RunResult
+from monagent.models import Bounds, Run, RunResult
+from monagent.sensors import spawning
 from monagent.sensors.processes import children_of
 from monagent.sensors.runner import Runner
+from monagent.sensors.spawner import START_SECONDS
 from monagent.sensors.spawning import clean_environment
 from tests.support.processes import is_running
+from tests.support.rights import needs_root
 
 LIMIT = 65536
 TIMEOUT = 20.0
@@ -508,6 +511,87 @@ def test_a_process_without_free_descriptors_gets_an_answer_for_every_run() -> No
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 126]\n", "")
+
+
+def test_a_program_that_hangs_while_it_is_loaded_costs_its_own_run_alone(runner: Runner, program: Program) -> None:
+    """As on a file system that hangs: others are served meanwhile, and what stood still is replaced soon."""
+    path = program("#!/bin/sh\necho 1\n")
+    runner.prepare()
+    results: list[RunResult] = []
+    ignoring = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    with open(path, "r+b") as held:
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # whoever opens it waits for us, up to 45 s
+        try:
+            thread = threading.Thread(target=lambda: results.append(runner.run(Run((path,), 1.0, LIMIT))))
+            thread.start()
+            time.sleep(0.3)
+            started = time.monotonic()
+            others = [runner.run(Run(("/bin/echo", "5"), TIMEOUT, LIMIT)) for _ in range(20)]
+            assert time.monotonic() - started < 2
+            thread.join(20)
+            waited = time.monotonic() - started
+        finally:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            signal.signal(signal.SIGIO, ignoring)
+
+    assert [one.output for one in others] == [b"5\n"] * 20
+    assert results[0].code == -9
+    assert waited < START_SECONDS + 3
+    assert runner.run(Run((path,), TIMEOUT, LIMIT)).output == b"1\n"
+
+
+def test_what_runs_sensors_with_other_bounds_than_any_has_ends_when_it_has_nothing_to_do(runner: Runner) -> None:
+    """Not before its last run has ended."""
+    old, new = Bounds(files=2000), Bounds(files=3000)
+    results: list[RunResult] = []
+    thread = threading.Thread(
+        target=lambda: results.append(runner.run(Run(("/bin/sh", "-c", "sleep 1; echo 5"), TIMEOUT, LIMIT, bounds=old)))
+    )
+    thread.start()
+    time.sleep(0.5)
+    (before,) = runner._spawnings.values()
+    runner.prepare("", new)
+    runner.keep([("", new)])
+    assert is_running(before.pid)
+    thread.join(20)
+
+    assert results[0].output == b"5\n"
+    assert not is_running(before.pid)
+    assert [bounds for _, bounds in runner._spawnings] == [new]
+
+
+@needs_root
+def test_bounds_that_can_no_longer_be_had_are_those_of_before(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that has given up root goes on with what it could start before; that is told by `prepare()`."""
+    old, new = Bounds(files=2000), Bounds(files=3000)
+    runner.prepare("nobody", old)
+
+    def not_any_more(_user: str) -> tuple[str, str]:
+        raise PermissionError(1, "no")
+
+    monkeypatch.setattr(spawning, "_identity_of", not_any_more)
+    with pytest.raises(PermissionError):
+        runner.prepare("nobody", new)
+    runner.keep([("nobody", new)])
+    result = runner.run(Run(("/bin/sh", "-c", "ulimit -n; id -un"), TIMEOUT, LIMIT, "nobody", bounds=new))
+
+    assert result.output == b"2000\nnobody\n"
+
+
+def test_what_left_its_group_is_gone_after_the_run_however_its_parents_end(runner: Runner, program: Program) -> None:
+    """A child whose parent is just dying is nobody's child for a moment."""
+    path = program("#!/bin/sh\n(setsid sleep 4242.25 & wait) & sleep .03; exit 0\n")
+    threads = [
+        threading.Thread(target=lambda: [runner.run(Run((path,), TIMEOUT, LIMIT)) for _ in range(25)]) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    until = time.monotonic() + 5
+    while left := subprocess.run(["pgrep", "-f", "sleep 4242.25"], capture_output=True, check=False).stdout.split():
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
 
 
 def _sleepers(runner: Runner) -> list[int]:
