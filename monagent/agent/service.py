@@ -171,9 +171,9 @@ class Agent:
             self._prepare(of_ourselves=True)
             self._lock.acquire()
             undo.callback(self._lock.release)
-            self._executor.start()
-            undo.callback(self._executor.stop, STOP_SECONDS)
             with patient_threads():
+                self._executor.start()
+                undo.callback(self._executor.stop, STOP_SECONDS)
                 self._journal.start()
                 undo.callback(self._journal.stop)
                 unfinished = self._journal.unfinished()

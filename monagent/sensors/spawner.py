@@ -14,6 +14,7 @@ for a program to be loaded, is replaced, and what it was running ends. When the 
 from __future__ import annotations
 
 import array
+import contextlib
 import mmap
 import os
 import resource
@@ -369,6 +370,9 @@ def main(arguments: list[str]) -> None:
     os.set_inheritable(control, False)  # noqa: FBT003 - it takes no keyword
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the agent decides when this ends, by closing the socket
+    # As the agent's first thread is scheduled; the one that started us may be patient (`agent/scheduling.py`).
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.sched_getscheduler(os.getppid()), os.sched_param(0))
     if identity and os.geteuid() == 0:
         user, group = identity
         os.setgroups([])
