@@ -8,14 +8,13 @@ everything that it started ends.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
 
 from monagent.models import UNBOUNDED, Bounds, Run, RunResult
@@ -105,7 +104,8 @@ class Runner:
         kind = run.user, inherited(run.bounds)
         answer, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            with self._begin(kind, replace(run, argv=argv), writer, out, err) as spawning:
+            spawning = self._begin(kind, run if argv is run.argv else replace(run, argv=argv), writer, out, err)
+            try:
                 if not _read_until(answer, (out, err), deadline + LATE_SECONDS):
                     log.error("pid %d, which runs %s, does not answer; given up", spawning.pid, run.argv[0])
                     if not run.user or os.geteuid() == 0:  # else nobody could take its place
@@ -114,6 +114,8 @@ class Runner:
                 told = os.read(answer, spawner.ANSWER.size)
                 if len(told) != spawner.ANSWER.size:
                     return self._lost(kind, spawning, run)
+            finally:
+                spawning.over()
         finally:
             os.close(answer)
         code, reason = _verdict(told, run)
@@ -131,8 +133,7 @@ class Runner:
 
     # -- the programs beside us ---------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _begin(self, kind: Kind, run: Run, answer: int, out: _Output, err: _Output) -> Iterator[Spawning]:
+    def _begin(self, kind: Kind, run: Run, answer: int, out: _Output, err: _Output) -> Spawning:
         """Have a program started; the answer's end of the pipe is closed here, whatever happens."""
         writers = [answer]
         try:
@@ -146,11 +147,10 @@ class Runner:
                 self._drop(kind, spawning)
                 spawning = self._spawning(kind)
                 spawning.start(run, writers[1], writers[2], answer)
+            return spawning
         finally:
             for writer in writers:
                 os.close(writer)
-        with spawning.in_use():
-            yield spawning
 
     def _spawning(self, kind: Kind) -> Spawning:
         spawning = self._spawnings.get(kind)

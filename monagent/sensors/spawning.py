@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import monagent
@@ -95,7 +94,7 @@ class Spawning:
         return self._process.pid
 
     def start(self, run: Run, out: int, err: int, answer: int) -> None:
-        """Have a program started with these descriptors as its outputs; the answer comes through the third.
+        """Have a program started with these descriptors as its outputs; the answer comes through the third. `over()` follows.
 
         Raises:
             OSError: the request cannot be sent.
@@ -114,20 +113,16 @@ class Spawning:
             if error.errno == errno.EBADF:  # another thread was quicker to find that it has ended
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
             raise
-
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """For as long as a run is under way."""
         with self._lock:
             self._runs += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._runs -= 1
-                over = self._retired and not self._runs
-            if over:
-                self.end()
+
+    def over(self) -> None:
+        """A run that `start()` has begun has come to its end, or is not waited for any longer."""
+        with self._lock:
+            self._runs -= 1
+            last = self._retired and not self._runs
+        if last:
+            self.end()
 
     def retire(self) -> None:
         """End with the last run that is under way."""
