@@ -7,17 +7,15 @@ import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from monagent.agent import certificates
-from monagent.agent.upstream import Upstream
+from monagent.agent import certificates, doctor_network
+from monagent.agent.diagnosis import Diagnosis
 from monagent.agent.wiring import sensor_store
 from monagent.config.manager import unwritable
 from monagent.config.settings import Settings
-from monagent.errors import MonagentError
-from monagent.protocol import HEALTHCHECK, OK
 from monagent.sensors.filesystem import exchange
 from monagent.sensors.runner import Runner
 
@@ -25,18 +23,11 @@ HELP_SECONDS = 10.0
 _NEW_CERTIFICATE = "mend the file or put a new one in its place, then send the agent HUP (docs/how-to/tls.md)"
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One thing that was tried. `problem` is empty when it works; `remedy` says what would mend it."""
-
-    subject: str
-    problem: str = ""
-    remedy: str = ""
-
-
 def examine(settings: Settings) -> Iterator[Diagnosis]:
     """Try everything, as the user who runs this; the agent may be running."""
-    for check in (_whoever_runs_this, _config_file, _state, _journal_room, _sensors, _backups, _certificates, _server):
+    here = (_whoever_runs_this, _config_file, _state, _journal_room, _sensors, _backups, _backup_jobs, _certificates)
+    network = (doctor_network.port, doctor_network.server, doctor_network.way_back, doctor_network.mail)
+    for check in here + network:
         yield from check(settings)
     yield from _self_tests(settings)
 
@@ -123,20 +114,20 @@ def _certificates(settings: Settings) -> Iterator[Diagnosis]:
         yield Diagnosis(f"{which} counts until {until:%Y-%m-%d}", problem, _NEW_CERTIFICATE if soon else "")
 
 
-def _server(settings: Settings) -> Iterator[Diagnosis]:
-    url = settings.monitor.url
-    subject = f"the server {url} is well"
-    try:
-        client = Upstream(settings.monitor).connect(url)
-        try:
-            answer = client.call(HEALTHCHECK)
-        finally:
-            client.close()
-    except MonagentError as error:
-        yield Diagnosis(subject, str(error), "is it running, is the URL right, does a firewall let us through?")
-        return
-    problem = "" if answer == OK else f"its healthcheck answered {str(answer)[:50]!r} instead of OK"
-    yield Diagnosis(subject, problem, "is that a monitoring server?" if problem else "")
+def _backup_jobs(settings: Settings) -> Iterator[Diagnosis]:
+    for name, job in settings.backups.items():
+        for option, path in (("source", job.source), ("target", job.target)):
+            subject = f"[backup:{name}] {option} {path} is there"
+            if not path.is_dir():
+                yield Diagnosis(subject, "it is no directory, or not mounted", f"mount it, or mkdir {path}")
+            elif option == "target" and not os.access(path, os.W_OK | os.X_OK):
+                yield Diagnosis(
+                    subject, f"{_user()} may not write it", f"chown or chmod {path}; systemd/examples/backup.conf"
+                )
+            elif not any(path.iterdir()) and option == "source":
+                yield Diagnosis(subject, "it is empty", "is what should be there mounted?")
+            else:
+                yield Diagnosis(subject)
 
 
 def _self_tests(settings: Settings) -> Iterator[Diagnosis]:

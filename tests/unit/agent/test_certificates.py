@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from monagent.agent import certificates
-from monagent.agent.doctor import Diagnosis, examine
+from monagent.agent.diagnosis import Diagnosis
+from monagent.agent.doctor import examine
 from monagent.agent.service import Agent
 from monagent.config.settings import Settings, load
 from monagent.errors import ConfigError
