@@ -43,23 +43,34 @@ def _section(name: str, cls: type) -> str:
     return "\n".join(rows) + "\n"
 
 
-def command_lines() -> str:
-    """The page about both programs."""
-    codes = (
-        "Exit codes: 0 done · 1 a negative answer · 2 usage · 69 the other side is unavailable · 70 our bug · 74 I/O · "
-        "75 try again later · 77 permission · 78 configuration. Data goes to stdout, talk to stderr.\n\n"
-        "Signals to a running agent: TERM and INT drain (new tickets are refused, running work gets `--grace` seconds, the rest "
-        "stays in the journal); a second one quits at once. HUP loads the configuration again.\n"
-    )
-    pages = [_help(monagent_cli, "monagent"), _help(monserver_cli, "monserver")]
-    return f"# Command lines\n\n{MADE}\n{codes}\n" + "\n".join(pages)
+_CODES = (
+    "Exit codes: 0 done · 1 a negative answer · 2 usage · 69 the other side is unavailable · 70 our bug · 74 I/O · "
+    "75 try again later · 77 permission · 78 configuration. Data goes to stdout, talk to stderr.\n"
+)
+_SIGNALS = (
+    "Signals to a running agent: TERM and INT drain (new tickets are refused, running work gets `[agent] grace` seconds, the "
+    "rest stays in the journal); a second one quits at once. HUP loads the configuration again.\n"
+)
+
+
+def monagent() -> str:
+    """The page about the agent's program."""
+    return f"# monagent\n\n{MADE}\n{_CODES}\n{_SIGNALS}\n" + _help(monagent_cli, "monagent")
+
+
+def monserver() -> str:
+    """The page about the server's program."""
+    return f"# monserver\n\n{MADE}\n{_CODES}\n" + _help(monserver_cli, "monserver")
 
 
 def _help(command: click.Command, name: str) -> str:
     context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
-    text = f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
+    text = f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
-        text += "\n" + "\n".join(_help(one, f"{name} {key}") for key, one in sorted(command.commands.items()))
+        for key in sorted(command.list_commands(context)):
+            inner = command.get_command(context, key)
+            assert inner is not None
+            text += "\n" + _help(inner, f"{name} {key}")
     return text
 
 
@@ -70,11 +81,11 @@ def stock_sensors() -> str:
         ran = subprocess.run(
             [program, "options"], capture_output=True, text=True, check=True, timeout=10, env=clean_environment()
         )
-        parts.append(f"## {program.parent.name}\n\n```\n{ran.stdout.rstrip()}\n```\n")
+        parts.append(f"## {program.parent.name}\n\n```text\n{ran.stdout.rstrip()}\n```\n")
     return "\n".join(parts)
 
 
-PAGES = {"client-cfg.md": client_cfg, "command-lines.md": command_lines, "stock-sensors.md": stock_sensors}
+PAGES = {"client-cfg.md": client_cfg, "monagent.md": monagent, "monserver.md": monserver, "stock-sensors.md": stock_sensors}
 
 
 if __name__ == "__main__":

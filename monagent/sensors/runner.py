@@ -46,6 +46,7 @@ class Runner:
         self._spawnings: dict[Kind, Spawning] = {}
         self._lock = threading.Lock()
         self._has_no_other_children = False
+        self._policy = os.sched_getscheduler(0)  # of whoever made us; later ones may be patient threads
 
     def start(self) -> None:
         """For a process that has no children but ours: what loses its spawner comes to us, and is ended."""
@@ -61,7 +62,7 @@ class Runner:
         kind = user, inherited(bounds)
         with self._lock:
             if kind not in self._spawnings:
-                self._spawnings[kind] = Spawning(*kind)
+                self._spawnings[kind] = Spawning(*kind, self._policy)
 
     def stop(self) -> None:
         """End everything that runs; what is run after this is started anew."""
@@ -161,7 +162,7 @@ class Runner:
 
     def _start(self, kind: Kind) -> Spawning:
         try:
-            return self._spawnings.setdefault(kind, Spawning(*kind))
+            return self._spawnings.setdefault(kind, Spawning(*kind, self._policy))
         except PermissionError:
             # We have given up root, and the bounds were changed: with the former ones, rather than not at all.
             former = next((one for (user, _), one in self._spawnings.items() if user == kind[0]), None)

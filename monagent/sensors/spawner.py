@@ -364,15 +364,14 @@ class _Keeper:
 
 
 def main(arguments: list[str]) -> None:
-    """`FD LIMIT... NICE IO [UID GID]`: serve the socket with that number with these bounds, as that user."""
-    control, *numbers = map(int, arguments)
+    """`FD POLICY LIMIT... NICE IO [UID GID]`: serve that socket, scheduled and bounded like that, as that user."""
+    control, policy, *numbers = map(int, arguments)
     limits, (nice, io, *identity) = numbers[: len(LIMITS)], numbers[len(LIMITS) :]
     os.set_inheritable(control, False)  # noqa: FBT003 - it takes no keyword
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the agent decides when this ends, by closing the socket
-    # As the agent's first thread is scheduled; the one that started us may be patient (`agent/scheduling.py`).
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.sched_getscheduler(os.getppid()), os.sched_param(0))
+    with contextlib.suppress(OSError):  # the thread that started us may be scheduled in a way of its own
+        os.sched_setscheduler(0, policy, os.sched_param(0))
     if identity and os.geteuid() == 0:
         user, group = identity
         os.setgroups([])

@@ -62,12 +62,13 @@ def _start_program(*arguments: str, descriptor: int) -> subprocess.Popen[bytes]:
 class Spawning:
     """The spawner for one user and one set of bounds. Any thread may call `start()`."""
 
-    def __init__(self, user: str, bounds: Bounds) -> None:
+    def __init__(self, user: str, bounds: Bounds, policy: int = os.SCHED_OTHER) -> None:
         """Start it.
 
         Args:
             user: empty for our own, with all the groups that we have.
             bounds: of all that it starts, and its own; see `limiting.inherited()`.
+            policy: how it is scheduled, see sched(7).
 
         Raises:
             KeyError: there is no such user.
@@ -75,7 +76,7 @@ class Spawning:
             OSError: it cannot be started.
         """
         identity = _identity_of(user) if user else ()
-        numbers = map(str, (*bounds.limits, bounds.nice, bounds.io))
+        numbers = map(str, (policy, *bounds.limits, bounds.nice, bounds.io))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, spawner.LONGEST_PACKET)

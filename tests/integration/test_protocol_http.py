@@ -54,7 +54,7 @@ def test_other_verbs_are_told_which_one_is_allowed(extended: Served, verb: str) 
     assert answer.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("path", ["/", "/xmlrpc/cmd_status", "/index.html", "/..", "/xmlrpc/../etc", "/RPC2/"])
+@pytest.mark.parametrize("path", ["/status", "/xmlrpc/cmd_status", "/index.html", "/..", "/xmlrpc/../etc", "/RPC2/"])
 def test_other_paths_hold_nothing(extended: Served, path: str) -> None:
     """404."""
     refused(exchange(extended.agent.port, post(HEALTHY, path=path)), 404)

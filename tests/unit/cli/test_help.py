@@ -21,7 +21,10 @@ def every_command(program: str) -> Iterator[tuple[str, ...]]:
     def walk(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield words
         if isinstance(command, click.Group):
-            for name, inner in sorted(command.commands.items()):
+            context = click.Context(command)
+            for name in sorted(command.list_commands(context)):
+                inner = command.get_command(context, name)
+                assert inner is not None
                 yield from walk(inner, (*words, name))
 
     yield from walk(PROGRAMS[program], (program,))

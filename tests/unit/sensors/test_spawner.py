@@ -26,8 +26,8 @@ from tests.support.processes import is_running
 from tests.support.rights import AS_ROOT
 
 SOON = 5.0
-UNBOUNDED = ("-1", "-1", "-1", "-1", "-1", "0", "-1")
-"""Five limits, nice and io as its arguments."""
+UNBOUNDED = ("0", "-1", "-1", "-1", "-1", "-1", "0", "-1")
+"""How it is scheduled, five limits, nice and io as its arguments."""
 LONG = 60.0
 _SO_SNDBUFFORCE = 32
 _OF_THE_C_LIBRARY = 0b11 << 31
