@@ -85,7 +85,12 @@ def stock_sensors() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"client-cfg.md": client_cfg, "monagent.md": monagent, "monserver.md": monserver, "stock-sensors.md": stock_sensors}
+PAGES = {
+    "client-cfg.md": client_cfg,
+    "monagent.md": monagent,
+    "monserver.md": monserver,
+    "stock-sensors.md": stock_sensors,
+}
 
 
 if __name__ == "__main__":
