@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import acknowledging, elsewhere, footprint, machine, sensors
+from benchmarks import acknowledging, footprint, machine, sensors
 from benchmarks.agent import Agent
 from benchmarks.load import Sink
 from benchmarks.programs import BenchmarkError, compile_all
@@ -57,9 +57,11 @@ class Bench:
             _report(agent)
         return rows
 
-    def elsewhere(self) -> list[Row]:
-        """Sensors of another user."""
-        return elsewhere.rows(self.folder, self.programs["tiny"], self.sink, self.effort)
+    def idle(self) -> list[Row]:
+        """An agent that has nothing to do, and one that is scraped."""
+        with self._agent("idle") as agent:
+            rows = [footprint.idle(agent)]
+        return [*rows, footprint.scrape(self.folder / "scraped", self.programs["tiny"], self.sink)]
 
     def start(self) -> list[Row]:
         """Starts."""
@@ -98,7 +100,7 @@ def _measure(folder: Path, effort: Effort) -> list[Row]:
     programs = compile_all(folder)
     with Sink(programs["load"]) as sink:
         bench = Bench(folder, programs, sink, effort)
-        groups = [bench.throughput, bench.logging, bench.acknowledging, bench.elsewhere, bench.start, bench.sensors]
+        groups = [bench.throughput, bench.logging, bench.acknowledging, bench.idle, bench.start, bench.sensors]
         return [row for group in groups for row in _group(group.__name__, group)]
 
 

@@ -109,6 +109,14 @@ class Agent:
             lines = dict(line.split(":", 1) for line in status)
         return int(lines["VmRSS"].split()[0]) * 1024
 
+    def cpu_of_all(self) -> float:
+        """Seconds of processor time of the agent's process and of those beside it."""
+        family = [self.pid]
+        for pid in family:
+            family += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        files = (path for pid in family for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+        return sum(int(path.read_text().split()[0]) for path in files) / 1e9
+
     def submit(self, ticket: str, sensor: str) -> None:
         """Hand in one command over a connection of its own and wait for its acknowledgement.
 
