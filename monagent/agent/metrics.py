@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import monagent
-from monagent.agent.vitals import Totals
+from monagent.agent.vitals import BUCKETS, Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -120,7 +121,18 @@ def _work(totals: Totals) -> Iterable[Any]:
         "result",
     )
     yield _family("counter", "run_seconds", "How long the runs of a sensor took together.", seconds, "sensor")
+    yield _durations(totals)
     yield _family("counter", "other_commands", "Other commands by how they ended.", commands, "command", "status")
+
+
+def _durations(totals: Totals) -> Any:
+    from prometheus_client.core import HistogramMetricFamily  # noqa: PLC0415
+
+    counts = accumulate(totals.durations)
+    buckets = [(str(bound), float(count)) for bound, count in zip((*BUCKETS, "+Inf"), counts, strict=True)]
+    return HistogramMetricFamily(
+        "monagent_run_duration_seconds", "How long the runs of all sensors took.", buckets, sum(totals.seconds.values())
+    )
 
 
 def _by_one(counts: Mapping[str, int]) -> dict[tuple[str, ...], float]:

@@ -389,6 +389,9 @@ class Agent:
 
     def _finish(self, job: Job, outcome: Outcome, finished: float) -> None:
         self._vitals.note(job, outcome, finished)
+        if job.command.method != SUBMIT_READING:  # those tell more of themselves, see `commands/submit_reading.py`
+            ticket, method = job.command.ticket, job.command.method
+            log.info("command done ticket=%s command=%s status=%s", ticket, method, outcome.get("status", "ok"))
         self._journal.finish(job, outcome, finished)
 
     def _failed(self, job: Job, message: str) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ READINGS = 60
 SENSORS = 1000
 """Names that are counted one by one, so that a scrape stays small; further ones are counted together."""
 OTHER = "(other)"
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds. Upper bounds of what runs of all sensors are sorted into by their duration; one more holds the rest."""
 
 
 @dataclass(slots=True)
@@ -36,11 +39,13 @@ class Totals:
     Attributes:
         runs: how many runs of which sensor ended how.
         seconds: how long they took together.
+        durations: how many runs of any sensor fell into which of `BUCKETS`, and beyond the last.
         commands: how many of which other command ended how.
     """
 
     runs: dict[tuple[str, str], int]
     seconds: dict[str, float]
+    durations: tuple[int, ...]
     commands: dict[tuple[str, str], int]
 
 
@@ -51,6 +56,7 @@ class Vitals:
         self._lock = threading.Lock()
         self._runs: Counter[tuple[str, str]] = Counter()
         self._seconds: dict[str, float] = {}
+        self._durations = [0] * (len(BUCKETS) + 1)
         self._commands: Counter[tuple[str, str]] = Counter()
         self._checks: OrderedDict[tuple[str, ...], Check] = OrderedDict()
 
@@ -67,12 +73,13 @@ class Vitals:
         sensor, arguments = job.command.arguments
         number = _number(outcome["data"]) if not outcome["error"] else None
         result = outcome["error"] or ("ok" if outcome["ret_code"] == 0 else "exit")
-        key = (sensor, *arguments)
+        key, seconds = (sensor, *arguments), outcome.get("duration", 0.0)
         with self._lock:
             if sensor not in self._seconds and len(self._seconds) >= SENSORS:
                 sensor = OTHER
             self._runs[sensor, result] += 1
-            self._seconds[sensor] = self._seconds.get(sensor, 0.0) + outcome.get("duration", 0.0)
+            self._seconds[sensor] = self._seconds.get(sensor, 0.0) + seconds
+            self._durations[bisect_left(BUCKETS, seconds)] += 1
             check = self._checks.pop(key, None) or Check(key[0], key[1:])
             self._checks[key] = check
             if len(self._checks) > CHECKS:
@@ -83,7 +90,7 @@ class Vitals:
     def totals(self) -> Totals:
         """All counters now."""
         with self._lock:
-            return Totals(dict(self._runs), dict(self._seconds), dict(self._commands))
+            return Totals(dict(self._runs), dict(self._seconds), tuple(self._durations), dict(self._commands))
 
     def checks(self) -> list[Check]:
         """Copies of the checks with their readings, by name."""

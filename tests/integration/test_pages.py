@@ -71,6 +71,7 @@ def test_what_the_agent_did_is_in_its_metrics(agent: AgentProcess, monitor: Moni
     with pytest.raises(xmlrpc.client.Fault):
         proxy.cmd_submit_reading("d", "no-such-sensor")
     monitor.wait_for(7)
+    assert "command done ticket=c command=cmd_status status=ok" in agent.log.read_text()
     get(agent, "/nowhere")
     time.sleep(0.3)
     found = samples(agent)
@@ -78,6 +79,7 @@ def test_what_the_agent_did_is_in_its_metrics(agent: AgentProcess, monitor: Moni
     assert found["monagent_runs_total", "echo", "ok"] == 5
     assert found["monagent_runs_total", "broken", "not-a-number"] == 1
     assert found["monagent_other_commands_total", "ok", "cmd_status"] == 1
+    assert found["monagent_run_duration_seconds_bucket", "+Inf"] == 6
     assert found["monagent_calls_total", "accepted"] == 7
     assert found["monagent_calls_total", "-32602"] == 1
     assert found["monagent_requests_refused_total", "404"] == 1

@@ -20,7 +20,7 @@ from monagent.rpc.audit import Refusal
 
 NOW = 1_000_000.0
 WELL = Figures(
-    totals=Totals({("disk", "ok"): 3}, {"disk": 1.5}, {("cmd_status", "ok"): 1}),
+    totals=Totals({("disk", "ok"): 3}, {"disk": 1.5}, (0, 1, *(0,) * 8, 2, 0, 0), {("cmd_status", "ok"): 1}),
     calls={"accepted": 4}, refused={"403": 2}, started=NOW - 7300, waiting=0, running=1,
     journaled={"accepted": 1, "finished": 0, "rejected": 0}, oldest=None, journal_bytes=1000, journal_limit=100_000,
     delivered=4, refusals=0, last_delivery=NOW - 5, away_since=None, connections=2,
@@ -131,12 +131,14 @@ def test_metrics_are_what_prometheus_reads() -> None:
     (run,) = ours["monagent_runs"].samples
     assert (run.labels, run.value) == ({"sensor": "disk", "result": "ok"}, 3.0)
     assert ours["monagent_oldest_undelivered_seconds"].samples[0].value == 30.0
+    buckets = {one.labels.get("le"): one.value for one in ours["monagent_run_duration_seconds"].samples}
+    assert (buckets["0.005"], buckets["0.01"], buckets["5.0"], buckets["10.0"], buckets["+Inf"]) == (0, 1, 1, 3, 3)
     assert ours["monagent_server_up"].samples[0].value == 1.0
 
 
 def test_labels_from_outside_are_quoted() -> None:
     """A sensor's name cannot hold such things, and if it could they would do no harm."""
-    totals = Totals({('a"\n}', "ok"): 1}, {}, {})
+    totals = Totals({('a"\n}', "ok"): 1}, {}, (0,) * 13, {})
     text = Exposition(lambda: replace(WELL, totals=totals), lambda: NOW).render().decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 

@@ -31,6 +31,15 @@ def test_runs_are_counted_by_how_they_ended() -> None:
     assert totals.seconds == {"disk": 2.0}
 
 
+def test_runs_are_sorted_by_their_duration() -> None:
+    """A bound belongs to its bucket; what is beyond the last has one of its own."""
+    vitals = Vitals()
+    for seconds in (0.0, 0.005, 0.006, 30.0, 31.0):
+        vitals.note(job("disk"), outcome(seconds=seconds), 10.0)
+
+    assert vitals.totals().durations == (2, 1, *(0,) * 9, 1, 1)
+
+
 def test_an_outcome_without_a_duration_counts_as_no_time() -> None:
     """A reading that ended in a bug of ours has none."""
     vitals = Vitals()
