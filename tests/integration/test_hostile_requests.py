@@ -35,6 +35,8 @@ class Watched:
         self.sung = directory / "sung"
         self._write_canaries()
         self.agent.start()
+        # Connections are taken a moment before the last of its threads has been started.
+        wait_until(lambda: " listens on " in self.agent.log.read_text(), "all of it is there", 10)
         for _ in range(20):
             self.expect_good_service()
         self.memory = self._memory()
