@@ -62,7 +62,7 @@ def render(
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="refresh" content="10"><title>{escape(host)}: monagent</title><style>{_STYLE}</style></head><body>
 <h1>{escape(host)}</h1>
-{_verdict(figures, problems, now)}
+{_verdict(figures, checks, problems, now)}
 <p class="dim">monagent {monagent.__version__}, up for {_span(now - figures.started)}; results go to {escape(server)}</p>
 {_queues(figures, now)}
 <h2>Checks</h2>
@@ -74,12 +74,14 @@ def render(
 """
 
 
-def _verdict(figures: Figures, problems: dict[str, str], now: float) -> str:
+def _verdict(figures: Figures, checks: Sequence[Check], problems: dict[str, str], now: float) -> str:
     told = [f"{name}: {problem}" for name, problem in problems.items()]
     if figures.away_since is not None:
         told.append(f"the server has been away for {_span(now - figures.away_since)}; results are kept")
     if figures.journaled.get("rejected"):
         told.append(f"{figures.journaled['rejected']} results were rejected by the server: monagent spool list")
+    if failing := sum(bool(one.error or one.code) for one in checks):
+        told.append(f"{failing} of {len(checks)} checks fail")
     if not told:
         return '<p class="good">✓ all is well</p>'
     return "\n".join(f'<p class="bad">✗ {escape(sentence)}</p>' for sentence in told)

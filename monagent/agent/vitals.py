@@ -72,7 +72,9 @@ class Vitals:
     def _note_reading(self, job: Job, outcome: Outcome, now: float) -> None:
         sensor, arguments = job.command.arguments
         number = _number(outcome["data"]) if not outcome["error"] else None
-        result = outcome["error"] or ("ok" if outcome["ret_code"] == 0 else "exit")
+        # A sensor that says on stderr why it has no number, and exits with a code, has failed as it should.
+        clean = outcome["error"] in ("", "not-a-number") and outcome["ret_code"] != 0
+        result = "exit" if clean else outcome["error"] or "ok"
         key, seconds = (sensor, *arguments), outcome.get("duration", 0.0)
         with self._lock:
             if sensor not in self._seconds and len(self._seconds) >= SENSORS:

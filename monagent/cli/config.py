@@ -19,6 +19,9 @@ from monagent.errors import ConfigError
 
 MASK = "(masked)"
 _SECRET = re.compile("(?i)pass|secret|token|community|api-?key|auth")
+_SECRET_FLAGS = ("-p", "-C", "-P", "-a", "-u")
+"""What plug-ins call passwords and communities when they are short of letters."""
+_IN_WORD = re.compile(r"(://[^/@\s:]*:|(?i:bearer|basic)\s+|^-[pC](?=\S))[^@\s]+")
 _NONE_IS_MINUS_ONE = ("memory", "processes", "files", "cpu", "file_size")
 
 
@@ -77,10 +80,13 @@ def show_config(config: Path, as_json: bool) -> None:
         click.echo(effective(loaded))
 
 
-def effective(loaded: Settings) -> str:
-    """All settings as a file that means the same, secrets masked."""
+def effective(loaded: Settings, *, arguments: bool = True) -> str:
+    """All settings as a file that means the same, secrets masked; without `arguments` all those of commands."""
     lines = [f"; {loaded.file}"]
     for section, options in _plain(loaded).items():
+        if not arguments and options.get("command"):
+            program, *rest = options["command"].split()
+            options["command"] = f"{program} ({len(rest)} arguments)" if rest else program
         lines += ["", f"[{section}]", *(f"{name} = {value}".rstrip() for name, value in options.items())]
     return "\n".join(lines)
 
@@ -112,12 +118,16 @@ def _masked(words: Sequence[str]) -> list[str]:
     """A command without the passwords that it may be given as arguments."""
     shown: list[str] = []
     for word in words:
-        after_name = bool(shown) and shown[-1].startswith("-") and "=" not in shown[-1] and _SECRET.search(shown[-1])
+        before = shown[-1] if shown else ""
+        after_name = (
+            before.startswith("-") and "=" not in before and (_SECRET.search(before) or before in _SECRET_FLAGS)
+        )
         name, equals, _ = word.partition("=")
         if after_name and not word.startswith("-"):
             shown.append(MASK)
         else:
-            shown.append(f"{name}={MASK}" if equals and _SECRET.search(name) else word)
+            hidden = f"{name}={MASK}" if equals and _SECRET.search(name) else word
+            shown.append(_IN_WORD.sub(lambda found: f"{found[1]}{MASK}", hidden))
     return shown
 
 

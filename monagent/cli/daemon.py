@@ -26,8 +26,8 @@ from monagent.cli.options import (
     verbosity_options,
 )
 from monagent.config import settings
-from monagent.config.settings import Settings
-from monagent.errors import AlreadyRunning, MonagentError, TryLater
+from monagent.config.settings import AgentSection, Settings
+from monagent.errors import AlreadyRunning, ConfigError, MonagentError, TryLater
 
 LOG_FILE = "agent.log"
 START_SECONDS = 30.0
@@ -84,6 +84,7 @@ def _become_daemon(loaded: Settings, level: str, told: int) -> None:
     try:
         log_file = _log_file(loaded)
         log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.umask(0o027)
         with log_file.open("a") as log:
             if loaded.agent.user and os.geteuid() == 0:
                 _hand_over(log_file, loaded.agent.user)
@@ -131,18 +132,36 @@ def _log_file(loaded: Settings) -> Path:
 @click.command()
 @config_option
 def stop(config: Path) -> None:
-    """Let the agent finish what it is doing, up to its grace time, and end it. Nothing acknowledged is lost."""
-    _stop(settings.load(config))
+    """Let the agent finish what it is doing, up to its grace time, and end it. Nothing acknowledged is lost.
+
+    A configuration that has become wrong is told, and does not keep it from ending.
+    """
+    _stop(_agent_section(config))
 
 
-def _stop(loaded: Settings) -> None:
-    pid = lock.holder(loaded.agent.state)
+def _agent_section(config: Path) -> AgentSection:
+    """What is needed to find the agent, of a file that may have other mistakes.
+
+    Raises:
+        ConfigError: not even that can be read.
+    """
+    try:
+        return settings.load(config).agent
+    except ConfigError as error:
+        section = settings.agent_section(config)
+        for problem in error.problems:
+            click.echo(f"monagent: {problem}", err=True)
+        return section
+
+
+def _stop(agent: AgentSection) -> None:
+    pid = lock.holder(agent.state)
     if not pid:
-        click.echo(f"monagent: no agent works in {loaded.agent.state}", err=True)
+        click.echo(f"monagent: no agent works in {agent.state}", err=True)
         return
     os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + loaded.agent.grace + MARGIN_SECONDS
-    while lock.holder(loaded.agent.state) == pid:
+    until = time.monotonic() + agent.grace + MARGIN_SECONDS
+    while lock.holder(agent.state) == pid:
         if time.monotonic() > until:
             raise TryLater(f"the agent (pid {pid}) is still ending; kill -9 {pid} loses nothing that it acknowledged")
         time.sleep(0.05)
@@ -156,7 +175,7 @@ def restart(config: Path, level: str) -> None:
     """Stop the agent and start it again. When the configuration is wrong, it goes on as it is."""
     loaded = settings.load(config.absolute())
     certificates.check(loaded)
-    _stop(loaded)
+    _stop(loaded.agent)
     _start(loaded, level)
 
 
@@ -178,21 +197,21 @@ def reload(config: Path) -> None:
 @json_option
 def status(config: Path, as_json: bool) -> None:
     """Say whether the agent runs, and what waits in its journal. Exit 0 when it runs, 1 when it does not."""
-    loaded = settings.load(config)
-    pid = lock.holder(loaded.agent.state)
-    told = _facts(loaded, pid)
+    agent = _agent_section(config)
+    pid = lock.holder(agent.state)
+    told = _facts(agent, pid)
     if as_json:
         print_json(told)
     else:
-        _print(told, loaded)
+        _print(told, agent)
     raise click.exceptions.Exit(0 if pid else 1)
 
 
-def _facts(loaded: Settings, pid: int | None) -> dict[str, Any]:
+def _facts(agent: AgentSection, pid: int | None) -> dict[str, Any]:
     states: dict[str, int] = dict.fromkeys(("accepted", "finished", "rejected"), 0)
     oldest = None
     try:
-        with Spool(loaded.agent.state) as spool:
+        with Spool(agent.state) as spool:
             for entry in spool.entries():
                 states[entry.state] += 1
                 if entry.state == "finished" and oldest is None:
@@ -203,8 +222,7 @@ def _facts(loaded: Settings, pid: int | None) -> dict[str, Any]:
         "running": bool(pid),
         "pid": pid,
         "uptime": _uptime(pid) if pid else None,
-        "address": f"{loaded.agent.host} port {loaded.agent.port}",
-        "server": loaded.monitor.url,
+        "address": f"{agent.host} port {agent.port}",
         "unfinished": states["accepted"],
         "undelivered": states["finished"],
         "oldest_undelivered": oldest,
@@ -220,11 +238,11 @@ def _uptime(pid: int) -> int | None:
         return None
 
 
-def _print(told: dict[str, Any], loaded: Settings) -> None:
+def _print(told: dict[str, Any], agent: AgentSection) -> None:
     if told["running"]:
         click.echo(f"running: pid {told['pid']}, for {told['uptime']} s, configured to listen on {told['address']}")
     else:
-        click.echo(f"not running: no agent works in {loaded.agent.state}")
+        click.echo(f"not running: no agent works in {agent.state}")
     age = f" (the oldest for {told['oldest_undelivered']} s)" if told["oldest_undelivered"] is not None else ""
     click.echo(
         f"commands: {told['unfinished']} unfinished, {told['undelivered']} undelivered{age}, {told['rejected']} rejected"

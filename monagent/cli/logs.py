@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import Any
 
 BURST = 20
 PERIOD_SECONDS = 60.0
 """So many warnings that differ only in their details are logged in so many seconds; more are counted."""
 
+_PLACES = re.compile(r"(?:(\w+)=)?%[-+#0 ]*\d*(?:\.\d+)?[a-z]")
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -39,12 +42,16 @@ class _Journal(_OneLine):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        told: dict[str, Any] = {
             "time": round(record.created, 6),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if isinstance(record.args, tuple):  # "ticket=%s seconds=%.3f" has two fields
+            for match, value in zip(_PLACES.finditer(str(record.msg)), record.args, strict=False):
+                if match[1] and match[1] not in told:
+                    told[match[1]] = value if isinstance(value, int | float | bool) else str(value)
         if record.exc_info:
             told["traceback"] = self.formatException(record.exc_info)
         return json.dumps(told)

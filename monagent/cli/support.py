@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -23,7 +24,6 @@ from monagent.agent.spool import Spool
 from monagent.cli.config import effective
 from monagent.cli.options import config_option
 from monagent.config import settings
-from monagent.config.settings import Settings
 from monagent.errors import ConfigError, MonagentError
 
 LOG_BYTES = 1 << 20
@@ -36,7 +36,7 @@ _LIBRARIES = ("CherryPy", "cheroot", "click", "ConfigUpdater", "cryptography", "
 def support_bundle(file: Path | None, config: Path) -> None:
     """Gather what a bug report needs into FILE (a tar.gz; default: monagent-support-TIME.tar.gz).
 
-    Versions, the effective settings with secrets masked, what doctor says, what the journal holds (tickets, commands
+    Versions, the effective settings without the arguments of commands, what doctor says, what the journal holds (tickets, commands
     and states, no results), and the end of the log. Look into it before you hand it on: the log names hosts and tickets.
     """
     target = file or Path(time.strftime("monagent-support-%Y%m%d-%H%M%S.tar.gz"))
@@ -47,17 +47,25 @@ def support_bundle(file: Path | None, config: Path) -> None:
         "journal.json": _journal,
         "log.txt": _log,
     }
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, part in parts.items():
-            _add(archive, name, _text_of(part, config))
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, "is there already", str(target))
+    begun = target.with_name(f".{target.name}.{os.getpid()}")
+    descriptor = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz") as archive:
+            for name, part in parts.items():
+                click.echo(f"monagent: {name} …", err=True)
+                _add(archive, name, _text_of(part, config))
+        begun.rename(target)
+    finally:
+        begun.unlink(missing_ok=True)
     click.echo(str(target))
 
 
-def _text_of(part: Callable[[Settings], str], config: Path) -> str:
+def _text_of(part: Callable[[Path], str], config: Path) -> str:
     """A part that cannot be had says why; the others are worth having all the same."""
     try:
-        return part(settings.load(config))
+        return part(config)
     except ConfigError as error:
         return "\n".join(str(problem) for problem in error.problems)
     except (MonagentError, OSError) as error:
@@ -71,7 +79,7 @@ def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
     archive.addfile(member, io.BytesIO(data))
 
 
-def _versions(_settings: Settings) -> str:
+def _versions(_config: Path) -> str:
     found = {"monagent": monagent.__version__, "python": sys.version, "system": platform.platform()}
     found |= {"sqlite": sqlite3.sqlite_version, "openssl": ssl.OPENSSL_VERSION}
     for name in _LIBRARIES:
@@ -82,19 +90,19 @@ def _versions(_settings: Settings) -> str:
     return json.dumps(found, indent=2)
 
 
-def _settings(loaded: Settings) -> str:
-    return effective(loaded)
+def _settings(config: Path) -> str:
+    return effective(settings.load(config), arguments=False)
 
 
-def _doctor(loaded: Settings) -> str:
+def _doctor(config: Path) -> str:
     return "\n".join(
         f"{'FAIL' if found.problem else 'ok  '} {found.subject}{': ' + found.problem if found.problem else ''}"
-        for found in doctor.examine(loaded)
+        for found in doctor.examine(settings.load(config))
     )
 
 
-def _journal(loaded: Settings) -> str:
-    with Spool(loaded.agent.state) as spool:
+def _journal(config: Path) -> str:
+    with Spool(settings.agent_section(config).state) as spool:
         entries = [
             {"ticket": one.ticket, "state": one.state, "method": one.method, "received": one.received, "attempts": one.attempts, "refusal": one.refusal}
             for one in spool.entries()
@@ -102,8 +110,9 @@ def _journal(loaded: Settings) -> str:
     return json.dumps(entries, indent=1)
 
 
-def _log(loaded: Settings) -> str:
-    path = loaded.agent.log or loaded.agent.state / "agent.log"
+def _log(config: Path) -> str:
+    agent = settings.agent_section(config)
+    path = agent.log or agent.state / "agent.log"
     with path.open("rb") as stream:
         stream.seek(max(0, path.stat().st_size - LOG_BYTES))
         return stream.read().decode("utf-8", "replace")

@@ -211,6 +211,15 @@ def load(path: str | os.PathLike[str], hosts: Collection[str] = ()) -> Settings:
     return settings_from(ConfigManager(path), hosts)
 
 
+def agent_section(path: str | os.PathLike[str]) -> AgentSection:
+    """What can be read of `[agent]` in a file that has mistakes, and defaults for the rest.
+
+    Raises:
+        ConfigError: the file cannot be read at all.
+    """
+    return Collector(ConfigManager(path)).read_what_can_be("agent", AgentSection)
+
+
 def settings_from(manager: ConfigManager, hosts: Collection[str] = ()) -> Settings:
     """Validate an opened configuration.
 

@@ -76,6 +76,16 @@ class Collector:
         values = {field: self._value(section, option) for field, option in declared.items()}
         return cls(**values) if len(self.problems) == before else None
 
+    def read_what_can_be(self, section: str, cls: type[T]) -> T:
+        """Make the section's record with the defaults in place of what is wrong. All its options must have one."""
+        values = {}
+        for field, option in options_of(cls).items():
+            before = len(self.problems)
+            values[field] = self._value(section, option)
+            if len(self.problems) > before:
+                values[field] = option.reader(option.default or "", self._base)
+        return cls(**values)
+
     def _value(self, section: str, option: Declared) -> Any:
         try:
             text = self._manager.value(section, option.name)

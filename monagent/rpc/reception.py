@@ -288,6 +288,7 @@ class Reception:
         context, _ = self._tls()
         if stranger and context is not None:  # not worth a handshake
             self.refused["stranger"] += 1
+            log.warning("caller refused peer=%s: not in [security] allow", address)
             sock.close()
             return
         if not self._has_room(address, stranger=stranger):
@@ -418,6 +419,7 @@ class Reception:
                 self._drop(visitor)
                 return
             if visitor.stranger:
+                log.warning("caller refused peer=%s: not in [security] allow", visitor.address)
                 raise HttpRefusal(HTTPStatus.FORBIDDEN)
             self.check_names(visitor)
             begun = visitor.inbox.begun

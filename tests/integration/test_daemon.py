@@ -197,6 +197,20 @@ def pid_of_lock(agent: AgentProcess) -> int:
     return int((agent.directory / "var" / "agent.lock").read_text())
 
 
+def test_a_wrong_configuration_keeps_nobody_from_looking_and_stopping(agent: AgentProcess) -> None:
+    """The mistakes are told beside it; where the agent works can still be read."""
+    pid = started(agent)
+    agent.edit("timeout = 5", "timeout = soon")
+    agent.edit("[agent]\n", "[agent]\nworkers = eight\nnonsense = 3\n")
+    told = agent.command("status", "--json")
+    assert (told.returncode, json.loads(told.stdout)["pid"]) == (0, pid)
+    assert "[agent] workers" in told.stderr
+    done = agent.command("stop")
+
+    assert done.returncode == 0
+    assert not is_running(pid)
+
+
 def test_an_occupied_port_is_told_at_the_terminal(agent: AgentProcess) -> None:
     """Exit 75; nothing stays behind."""
     with socket.socket() as other:

@@ -159,7 +159,7 @@ def test_a_support_bundle_holds_what_helps_and_no_secret(agent: AgentProcess, tm
 
     assert set(parts) == {"versions.json", "settings.txt", "doctor.txt", "journal.json", "log.txt"}
     assert not [name for name, text in parts.items() if secret in text]
-    assert "-H db1" in parts["settings.txt"]
+    assert "command = /bin/echo (5 arguments)" in parts["settings.txt"]
     assert target.stat().st_mode & 0o777 == 0o600
     assert "CherryPy" in parts["versions.json"]
 
@@ -173,6 +173,9 @@ def test_a_support_bundle_can_be_had_of_a_broken_configuration(agent: AgentProce
         settings = archive.extractfile("monagent-support/settings.txt")
         assert settings is not None
         assert b"[monitor] timeout" in settings.read()
+        versions = archive.extractfile("monagent-support/versions.json")
+        assert versions is not None
+        assert b"CherryPy" in versions.read()
     before = target.read_bytes()
 
     assert agent.command("support-bundle", str(target)).returncode == 74

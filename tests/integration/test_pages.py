@@ -77,7 +77,7 @@ def test_what_the_agent_did_is_in_its_metrics(agent: AgentProcess, monitor: Moni
     found = samples(agent)
 
     assert found["monagent_runs_total", "echo", "ok"] == 5
-    assert found["monagent_runs_total", "broken", "not-a-number"] == 1
+    assert found["monagent_runs_total", "broken", "exit"] == 1
     assert found["monagent_other_commands_total", "ok", "cmd_status"] == 1
     assert found["monagent_run_duration_seconds_bucket", "+Inf"] == 6
     assert found["monagent_calls_total", "accepted"] == 7

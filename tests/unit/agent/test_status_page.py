@@ -72,6 +72,14 @@ def test_trouble_comes_first(figures: Figures, problems: dict[str, str], sentenc
     assert "all is well" not in text
 
 
+def test_failing_checks_are_counted_at_the_top() -> None:
+    """An agent that is well may have bad news."""
+    good, bad = Check("load", (), deque([(NOW, 1.0)])), Check("disk", (), deque([(NOW, None)]), error="timeout")
+
+    assert "1 of 2 checks fail" in page(checks=(good, bad))
+    assert "all is well" not in page(checks=(good, bad))
+
+
 def test_nothing_from_outside_becomes_html() -> None:
     """Neither arguments nor readings nor what a stranger sent."""
     check = Check("disk", (EVIL,), deque([(NOW, 1.0), (NOW, 2.0)]), data=EVIL, code=1, error=EVIL)

@@ -23,12 +23,20 @@ def outcome(data: str = "1", code: int = 0, error: str = "", seconds: float = 0.
 def test_runs_are_counted_by_how_they_ended() -> None:
     """Code 0, another code, or the protocol's word."""
     vitals = Vitals()
-    for one in (outcome(), outcome(), outcome(code=3), outcome("nan", -9, "timeout")):
+    for one in (
+        outcome(),
+        outcome(),
+        outcome("nan", 3, "not-a-number"),
+        outcome("nan", -9, "timeout"),
+        outcome("nan", 0, "not-a-number"),
+    ):
         vitals.note(job("disk", "/"), one, 10.0)
     totals = vitals.totals()
 
-    assert totals.runs == {("disk", "ok"): 2, ("disk", "exit"): 1, ("disk", "timeout"): 1}
-    assert totals.seconds == {"disk": 2.0}
+    assert totals.runs == {
+        ("disk", "ok"): 2, ("disk", "exit"): 1, ("disk", "timeout"): 1, ("disk", "not-a-number"): 1
+    }  # fmt: skip
+    assert totals.seconds == {"disk": 2.5}
 
 
 def test_runs_are_sorted_by_their_duration() -> None:

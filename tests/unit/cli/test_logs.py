@@ -58,3 +58,13 @@ def test_json_is_one_object_a_line_whatever_it_holds() -> None:
     assert told["message"] == 'said a\n"b"\x1b[31m'
     assert (told["level"], told["logger"]) == ("error", "monagent.x")
     assert "ValueError: invalid literal" in told["traceback"]
+
+
+def test_json_has_the_values_of_a_line_as_fields() -> None:
+    """By the names that stand before them; none can take the place of the record's own."""
+    one = record(logging.INFO, "done %s ticket=%s code=%d seconds=%.3f level=%s", "x", "t 1", 3, 0.25, "evil")
+    told = json.loads(logs._Json().format(one))
+
+    assert {name: told[name] for name in ("ticket", "code", "seconds", "level")} == {
+        "ticket": "t 1", "code": 3, "seconds": 0.25, "level": "info"
+    }  # fmt: skip
