@@ -40,7 +40,7 @@ from monagent.models import Job, Outcome
 from monagent.protocol import CAPABILITIES, SUBMIT_READING
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
-from monagent.rpc.audit import Audit
+from monagent.rpc.audit import Audit, Refusal
 from monagent.rpc.dispatch import Dispatcher
 from monagent.rpc.endpoint import PLAIN, Endpoint, Tls
 from monagent.rpc.tls import Peers, server_context
@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
 """What the parts beside the executor get for ending."""
+SHOWN_REFUSALS = 20
 LAST_RESULTS_SECONDS = 2.0
 """What the server gets of it for taking the last results; what it does not take is delivered after the next start."""
 
@@ -294,12 +295,14 @@ class Agent:
         )
 
     def _page(self) -> str:
+        sent_away = [Refusal(when, peer, "-", "-", reason) for when, peer, reason in self._endpoint.sent_away]
+        refusals = sorted(self._audit.refusals() + sent_away, key=lambda one: one.when, reverse=True)
         return status_page.render(
             self._settings.host_name,
             self._upstream.url,
             self._figures(),
             self._vitals.checks(),
-            self._audit.refusals(),
+            refusals[:SHOWN_REFUSALS],
             self.liveness.lately(),
             time.time(),
         )

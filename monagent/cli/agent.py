@@ -84,8 +84,8 @@ def serve(
     on_ready()
     ending.wait(on_hangup=lambda: _reload(service, loaded.file, _hosts(listeners), manager))
     manager.stopping()
+    watchdog.stop()  # parts that end one after the other are no reason to complain
     ending.drain(lambda: service.stop(loaded.agent.grace if grace is None else grace))
-    watchdog.stop()
     if ending.reason:
         log.critical("ended because the journal cannot be written: %s", ending.reason)
         sys.exit(EXIT_IO)

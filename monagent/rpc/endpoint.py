@@ -179,6 +179,11 @@ class Endpoint:
         """Requests and connections that came to nothing, by HTTP status or by reason."""
         return self._reception.refused.copy()
 
+    @property
+    def sent_away(self) -> list[tuple[float, str, str]]:
+        """Who was not let in lately: when (seconds since the epoch), the address, and why."""
+        return list(self._reception.sent_away)
+
     def ailing(self, seconds: float) -> str:
         """Ask for a sign of life; what is wrong when there is none within so many seconds."""
         probe = _Probe()

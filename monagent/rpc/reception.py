@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
@@ -48,6 +48,8 @@ STRANGERS = 50
 _CHUNK = 16 * 1024
 _CROWD = 16
 _MANY = 100
+_REMEMBERED = 20
+_STRANGER = "not in [security] allow"
 _PIECES = 32
 _LEAVING_AT_ONCE = 8
 """Who was refused must not keep the others waiting."""
@@ -134,6 +136,8 @@ class Reception:
         self._flooded = False
         self.refused: Counter[str] = Counter()
         """Requests and connections that came to nothing, by reason; read it from any thread."""
+        self.sent_away: deque[tuple[float, str, str]] = deque(maxlen=_REMEMBERED)
+        """Who was not let in lately: when (seconds since the epoch), the address, and why. The newest come last."""
         self._poller = select.epoll()
         self._waiting: dict[int, Visitor] = {}
         self._lock = threading.Lock()
@@ -288,7 +292,7 @@ class Reception:
         context, _ = self._tls()
         if stranger and context is not None:  # not worth a handshake
             self.refused["stranger"] += 1
-            log.warning("caller refused peer=%s: not in [security] allow", address)
+            self._send_away(address, _STRANGER)
             sock.close()
             return
         if not self._has_room(address, stranger=stranger):
@@ -391,7 +395,9 @@ class Reception:
             return False
         except ssl.SSLError as error:
             self.refused["handshake"] += 1
-            log.warning("handshake with %s failed: %s", visitor.address, verification_sentence(error))
+            reason = verification_sentence(error)
+            self.sent_away.append((time.time(), visitor.address, f"handshake: {reason}"))
+            log.warning("handshake with %s failed: %s", visitor.address, reason)
             self._drop(visitor)
             return False
         self._poller.modify(sock.fileno(), _READ)
@@ -408,7 +414,12 @@ class Reception:
         if isinstance(visitor.socket, ssl.SSLSocket) and not self._tls()[1].admits(visitor.names):
             shown = ", ".join(sorted(visitor.names))[:200]
             log.warning("certificate refused peer=%s names=%r: not among [security] peers", visitor.address, shown)
+            self.sent_away.append((time.time(), visitor.address, f"certificate of {shown}: not among [security] peers"))
             raise HttpRefusal(HTTPStatus.FORBIDDEN)
+
+    def _send_away(self, address: str, reason: str) -> None:
+        self.sent_away.append((time.time(), address, reason))
+        log.warning("caller refused peer=%s: %s", address, reason)
 
     def _read(self, visitor: Visitor) -> None:
         for _ in range(_PIECES):  # and then the others have their turn
@@ -419,7 +430,7 @@ class Reception:
                 self._drop(visitor)
                 return
             if visitor.stranger:
-                log.warning("caller refused peer=%s: not in [security] allow", visitor.address)
+                self._send_away(visitor.address, _STRANGER)
                 raise HttpRefusal(HTTPStatus.FORBIDDEN)
             self.check_names(visitor)
             begun = visitor.inbox.begun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import time
 import xmlrpc.client
 from collections.abc import Iterator
@@ -118,6 +119,21 @@ def test_the_page_shows_checks_and_refusals(agent: AgentProcess, monitor: Monito
     assert "3 readings from 7 to 7" in text
     assert "-32602" in text
     assert "<b>" not in text
+
+
+def test_the_page_names_who_was_not_let_in(tmp_path: Path, monitor: Monitor) -> None:
+    """So does the log."""
+    agent = AgentProcess(tmp_path / "narrow", monitor.url, extra="[security]\nallow = 127.0.0.1")
+    agent.start()
+    try:
+        with socket.create_connection(("127.0.0.1", agent.port), 10, ("127.0.0.2", 0)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"403" in stranger.recv(1000)
+        assert "127.0.0.2" in get(agent, "/")[2]
+    finally:
+        agent.kill()
+
+    assert "caller refused peer=127.0.0.2: not in [security] allow" in agent.log.read_text()
 
 
 def test_an_agent_that_ends_is_not_ready(agent: AgentProcess) -> None:
