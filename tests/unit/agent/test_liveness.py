@@ -105,7 +105,7 @@ def test_without_a_manager_nothing_is_started() -> None:
     silent.ready()
     watchdog.stop()
 
-    assert not any(thread.name == "watchdog" for thread in threading.enumerate())
+    assert not watchdog._thread.is_alive()
     assert silent.listeners() == []
 
 

@@ -84,6 +84,7 @@ class Program:
             self.process = _start_program(*UNBOUNDED, descriptor=theirs.fileno())
         self.pid = self.process.pid
         wait_until(lambda: len([pid for pid in self.workers() if _serves(pid)]) == WORKERS, "all its processes serve")
+        wait_until(lambda: _held(self.pid, "pidfd") == WORKERS, "the first one watches the others")
 
     def workers(self) -> list[int]:
         """Its processes that run programs."""
@@ -119,10 +120,15 @@ class Program:
 
 
 def _serves(pid: int) -> bool:
+    return _held(pid, "eventpoll") > 0
+
+
+def _held(pid: int, kind: str) -> int:
+    """How many descriptors of a kind a process holds."""
     try:
-        return any("eventpoll" in str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir())
+        return sum(kind in str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
-        return False
+        return 0
 
 
 def children(pid: int) -> list[int]:
