@@ -117,7 +117,7 @@ class Relay:
 
     def ailing(self, _seconds: float) -> str:
         """What is wrong, when the loop has stood still for longer than any of its waits."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is not None and not self._thread.is_alive():  # None for a moment while the agent starts
             return "its thread is gone"
         silent = time.monotonic() - self._beat
         return f"it has stood still for {silent:.0f} s" if silent > LONGEST_TURN else ""
