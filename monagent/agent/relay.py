@@ -95,8 +95,9 @@ class Relay:
 
     def start(self) -> None:
         """Start delivering."""
-        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def wake(self) -> None:
         """There is something new to deliver."""
