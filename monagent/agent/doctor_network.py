@@ -14,10 +14,11 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from monagent.agent import lock
+from monagent.agent.address import try_to_listen
 from monagent.agent.diagnosis import Diagnosis
 from monagent.agent.upstream import Upstream
-from monagent.config.settings import Settings
-from monagent.errors import MonagentError, Refused
+from monagent.config.settings import MailSection, Settings
+from monagent.errors import AlreadyRunning, MonagentError, Refused
 from monagent.private_file import read_password
 from monagent.protocol import HEALTHCHECK, OK
 
@@ -45,16 +46,11 @@ def port(settings: Settings) -> Iterator[Diagnosis]:
             return
     subject = f"{host} port {number} can be listened on"
     try:
-        family, kind, *_, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
-    except OSError as error:
-        yield Diagnosis(
-            subject,
-            error.strerror or str(error),
-            f"ss -ltnp 'sport = :{number}' tells who has it; see [agent] host and port",
-        )
+        try_to_listen(host, number)
+    except (AlreadyRunning, OSError) as error:
+        told = error.strerror if isinstance(error, OSError) else ""
+        remedy = f"ss -ltnp 'sport = :{number}' tells who has it; see [agent] host and port"
+        yield Diagnosis(subject, told or str(error), remedy)
     else:
         yield Diagnosis(subject)
 
@@ -150,24 +146,25 @@ def mail(settings: Settings) -> Iterator[Diagnosis]:
     """Would the mail server let us in? Only where a report or an alert could be sent."""
     if not settings.reports and not settings.alerts:
         return
-    section = settings.mail
-    subject = f"the mail server {section.host} port {section.port} lets us in"
+    for host in settings.mail.host.split():
+        yield _mail_server(settings.mail, host)
+
+
+def _mail_server(section: MailSection, host: str) -> Diagnosis:
+    subject = f"the mail server {host} port {section.port} lets us in"
     try:
-        _log_in(settings)
+        _log_in(section, host)
     except Refused as error:
-        yield Diagnosis(subject, str(error), "see [mail] password_file")
+        return Diagnosis(subject, str(error), "see [mail] password_file")
     except smtplib.SMTPAuthenticationError as error:
-        yield Diagnosis(subject, f"the login was refused ({error.smtp_code})", "see [mail] user and password_file")
+        return Diagnosis(subject, f"the login was refused ({error.smtp_code})", "see [mail] user and password_file")
     except (OSError, smtplib.SMTPException) as error:
-        yield Diagnosis(subject, str(error) or type(error).__name__, "see [mail] host, port and security")
-    else:
-        yield Diagnosis(subject)
+        return Diagnosis(subject, str(error) or type(error).__name__, "see [mail] host, port and security")
+    return Diagnosis(subject)
 
 
-def _log_in(settings: Settings) -> None:
-    section = settings.mail
+def _log_in(section: MailSection, host: str) -> None:
     context = ssl.create_default_context()
-    host = section.host.split()[0]
     if section.security == "tls":
         connection: smtplib.SMTP = smtplib.SMTP_SSL(host, section.port, timeout=MAIL_SECONDS, context=context)
     else:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from monagent.errors import MonagentError
 from monagent.systemd import Manager
 
 log = logging.getLogger(__name__)
@@ -85,9 +86,15 @@ class Watchdog:
                 self._manager.alive()
             for name, problem in problems.items():
                 log.error("%s is not well: %s", name, problem)
-            summary = "; ".join(f"{name}: {problem}" for name, problem in problems.items()) or self._summary()
+            summary = "; ".join(f"{name}: {problem}" for name, problem in problems.items()) or self._told()
             if summary != told:
                 self._manager.status(summary)
                 told = summary
             if self._stopping.wait(pause):
                 return
+
+    def _told(self) -> str:
+        try:
+            return self._summary()
+        except MonagentError as error:  # of a journal that cannot be read now; whether it hangs is the probe's question
+            return str(error)

@@ -108,8 +108,7 @@ def _checks(checks: Sequence[Check], now: float) -> str:
         f"<td class=n>{_span(now - one.readings[-1][0])}</td></tr>"
         for one in checks
     )
-    head = "<tr><th>Check</th><th>Reading</th><th>State</th><th>Newest readings</th><th>Age</th></tr>"
-    return f"<div class=scroll><table><thead>{head}</thead><tbody>\n{rows}\n</tbody></table></div>"
+    return _table(("Check", "Reading", "State", "Newest readings", "Age"), rows)
 
 
 def _state(check: Check) -> str:
@@ -128,8 +127,12 @@ def _refusals(refusals: Sequence[Refusal], now: float) -> str:
         f"<td class=n>{escape(one.verdict)}</td><td class=words>{escape(one.reason)}</td></tr>"
         for one in refusals
     )
-    head = "<tr><th>When</th><th>Who</th><th>Command</th><th>Code</th><th>Why</th></tr>"
-    return f"<div class=scroll><table><thead>{head}</thead><tbody>\n{rows}\n</tbody></table></div>"
+    return _table(("When", "Who", "Command", "Code", "Why"), rows)
+
+
+def _table(columns: Iterable[str], rows: str) -> str:
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>"
 
 
 def sparkline(numbers: Iterable[float | None]) -> str:

@@ -39,7 +39,6 @@ def run(config: Path, grace: float | None, level: str) -> None:
     Either way nothing that was acknowledged is lost. HUP reads the configuration again; when it has become wrong,
     the settings stay as they are and the log says why.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be reloaded
     manager = Manager()
     listeners = manager.listeners()
     loaded = settings.load(config, _hosts(listeners))
@@ -66,7 +65,7 @@ def serve(
         manager: the service manager, if one started us.
         listeners: that it handed over.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be reloaded
     from monagent.agent.liveness import Watchdog  # noqa: PLC0415
     from monagent.agent.service import Agent  # noqa: PLC0415 - loads CherryPy, which no other command needs
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import pwd
+import select
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import click
 
 from monagent.agent import certificates, lock
+from monagent.agent.address import try_to_listen
 from monagent.agent.spool import Spool
 from monagent.cli.agent import serve
 from monagent.cli.options import (
@@ -29,8 +32,11 @@ from monagent.config import settings
 from monagent.config.settings import AgentSection, Settings
 from monagent.errors import AlreadyRunning, ConfigError, MonagentError, TryLater
 
+log = logging.getLogger(__name__)
+
 LOG_FILE = "agent.log"
 START_SECONDS = 30.0
+_LONGEST_REPORT = 4096  # what a pipe takes and gives in one piece
 MARGIN_SECONDS = 15.0
 """Beyond its grace time, until a stop is given up."""
 
@@ -49,10 +55,10 @@ def _start(loaded: Settings, level: str) -> None:
     report, told = os.pipe()
     if os.fork() == 0:
         os.close(report)
-        _become_daemon(loaded, level, told)
+        _become_daemon(loaded, level, _Report(told))
     os.close(told)
     os.wait()
-    code, message = _report_of(report)
+    code, message = _awaited(report)
     if code:
         click.echo(f"monagent: {message}", err=True)
         sys.exit(code)
@@ -63,21 +69,11 @@ def _expect_nobody(loaded: Settings) -> None:
     pid = lock.holder(loaded.agent.state)
     if pid:
         raise AlreadyRunning(f"an agent with pid {pid} works in {loaded.agent.state} already")
-    if not loaded.agent.port:
-        return
-    family, kind, *_, address = socket.getaddrinfo(loaded.agent.host, loaded.agent.port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(address)
-        except OSError as error:
-            where = f"{loaded.agent.host} port {loaded.agent.port}"
-            if "in use" in str(error.strerror):
-                raise AlreadyRunning(f"something else listens on {where} already") from error
-            raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+    if loaded.agent.port:
+        try_to_listen(loaded.agent.host, loaded.agent.port)
 
 
-def _become_daemon(loaded: Settings, level: str, told: int) -> None:
+def _become_daemon(loaded: Settings, level: str, report: _Report) -> None:
     """Detach first; sockets, threads and SQLite come after. Never returns."""
     from daemon import DaemonContext  # noqa: PLC0415 - no other command needs it
 
@@ -85,22 +81,24 @@ def _become_daemon(loaded: Settings, level: str, told: int) -> None:
         log_file = _log_file(loaded)
         log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.umask(0o027)
-        with log_file.open("a") as log:
+        with log_file.open("a") as stream:
             if loaded.agent.user and os.geteuid() == 0:
                 _hand_over(log_file, loaded.agent.user)
-            with DaemonContext(stdout=log, stderr=log, files_preserve=[told], umask=0o027, signal_map={}):
+            with DaemonContext(
+                stdout=stream, stderr=stream, files_preserve=[report.descriptor], umask=0o027, signal_map={}
+            ):
                 serve(
-                    loaded, level, log_file, on_ready=lambda: _tell(told, 0, f"the agent runs with pid {os.getpid()}")
+                    loaded, level, log_file, on_ready=lambda: report.tell(0, f"the agent runs with pid {os.getpid()}")
                 )
     except MonagentError as error:
-        _tell(told, error.exit_code, str(error))
+        report.tell(error.exit_code, str(error))
     except OSError as error:
         code = EXIT_PERMISSION if isinstance(error, PermissionError) else EXIT_IO
-        _tell(told, code, f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+        report.tell(code, f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
     except SystemExit as error:
         os._exit(int(error.code or 0))
     except BaseException as error:  # noqa: BLE001 - nobody else is left to tell it
-        _tell(told, EXIT_BUG, f"this is a bug of monagent, please report it: {error!r}")
+        report.tell(EXIT_BUG, f"this is a bug of monagent, please report it: {error!r}")
     os._exit(0)
 
 
@@ -111,17 +109,28 @@ def _hand_over(file: Path, user: str) -> None:
             os.chown(path, account.pw_uid, account.pw_gid)
 
 
-def _tell(told: int, code: int, message: str) -> None:
-    os.write(told, f"{code}\n{message}".encode())
-    os.close(told)
+class _Report:
+    """What the terminal is told, once: that the agent runs, or why it does not. Later troubles go to the log."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def tell(self, code: int, message: str) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor < 0:  # the number may be another file's by now
+            log.critical("%s", message)
+            return
+        with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+            os.write(descriptor, f"{code}\n{message}".encode()[:_LONGEST_REPORT])
+        os.close(descriptor)
 
 
-def _report_of(report: int) -> tuple[int, str]:
-    text = b""
-    with os.fdopen(report, "rb") as stream:
-        while piece := stream.read1():
-            text += piece
-    code, _, message = text.decode("utf-8", "replace").partition("\n")
+def _awaited(report: int) -> tuple[int, str]:
+    """Exit code and sentence, as the daemon tells them."""
+    with os.fdopen(report, "rb", buffering=0) as stream:
+        if not select.select([stream], [], [], START_SECONDS)[0]:
+            return TryLater.exit_code, f"the agent has not come up in {START_SECONDS:.0f} s, and may yet; see its log"
+        code, _, message = (stream.read(_LONGEST_REPORT) or b"").decode("utf-8", "replace").partition("\n")
     return (int(code), message) if code else (EXIT_BUG, "the agent ended without a word; its log may tell why")
 
 

@@ -108,14 +108,15 @@ class Spawning:
         if len(packet) > spawner.LONGEST_PACKET:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         rights = array.array("i", [out, err, answer])
+        with self._lock:
+            self._runs += 1  # before it is sent: `retire()` must not end what is just being started
         try:
             self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL)
         except OSError as error:
+            self.over()
             if error.errno == errno.EBADF:  # another thread was quicker to find that it has ended
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
             raise
-        with self._lock:
-            self._runs += 1
 
     def over(self) -> None:
         """A run that `start()` has begun has come to its end, or is not waited for any longer."""

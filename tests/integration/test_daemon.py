@@ -16,21 +16,13 @@ from pathlib import Path
 import pytest
 
 from monagent.agent import lock
+from monagent.cli import daemon
 from tests.support.agent import AgentProcess, write_sensor
 from tests.support.monitor import Monitor
 from tests.support.processes import is_running
 from tests.support.rights import needs_root
 
 SLOW = "#!/bin/sh\nsleep 1\necho 7\n"
-
-
-@pytest.fixture
-def monitor() -> Iterator[Monitor]:
-    """A server that takes everything."""
-    one = Monitor(extended=True)
-    one.start()
-    yield one
-    one.stop()
 
 
 @pytest.fixture
@@ -174,6 +166,30 @@ def test_stop_and_reload_of_what_does_not_run(agent: AgentProcess) -> None:
     """It is stopped already; there is nobody to be told."""
     assert agent.command("stop").returncode == 0
     assert agent.command("reload").returncode == 1
+
+
+def test_a_trouble_after_the_start_goes_to_the_log_and_into_no_other_file(tmp_path: Path) -> None:
+    """The number of the descriptor that the terminal was told by may be another file's by then."""
+    reader, writer = os.pipe()
+    report = daemon._Report(writer)
+    report.tell(0, "it runs")
+    precious = os.open(tmp_path / "journal", os.O_RDWR | os.O_CREAT)
+    os.dup2(precious, writer)
+    report.tell(74, "the disk is gone")
+
+    assert os.read(reader, 100) == b"0\nit runs"
+    assert (tmp_path / "journal").read_bytes() == b""
+    for descriptor in {reader, writer, precious}:
+        os.close(descriptor)
+
+
+def test_a_daemon_that_does_not_come_up_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 75: it may yet."""
+    monkeypatch.setattr(daemon, "START_SECONDS", 0.1)
+    reader, writer = os.pipe()
+
+    assert daemon._awaited(reader)[0] == 75
+    os.close(writer)
 
 
 # -- mistakes -----------------------------------------------------------------------------------------------------

@@ -18,15 +18,6 @@ HELPFUL = '#!/bin/sh\n[ "$1" = options ] && { echo help; exit 0; }\necho 1\n'
 
 
 @pytest.fixture
-def monitor() -> Iterator[Monitor]:
-    """A server that is well."""
-    one = Monitor(extended=True)
-    one.start()
-    yield one
-    one.stop()
-
-
-@pytest.fixture
 def agent(tmp_path: Path, monitor: Monitor) -> Iterator[AgentProcess]:
     """An agent's directory; nothing runs there yet."""
     one = AgentProcess(tmp_path / "agent", monitor.url)

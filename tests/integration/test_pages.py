@@ -19,15 +19,6 @@ PATHS = ("/", "/metrics", "/healthz", "/readyz")
 
 
 @pytest.fixture
-def monitor() -> Iterator[Monitor]:
-    """A server that takes everything."""
-    one = Monitor(extended=True)
-    one.start()
-    yield one
-    one.stop()
-
-
-@pytest.fixture
 def agent(tmp_path: Path, monitor: Monitor) -> Iterator[AgentProcess]:
     """An agent that is up."""
     one = AgentProcess(tmp_path / "agent", monitor.url)

@@ -26,15 +26,6 @@ EXPOSURE = 2.0
 
 
 @pytest.fixture
-def monitor() -> Iterator[Monitor]:
-    """A server that takes everything."""
-    one = Monitor(extended=True)
-    one.start()
-    yield one
-    one.stop()
-
-
-@pytest.fixture
 def service(monitor: Monitor) -> Iterator[Service]:
     """An installed service that is not started yet."""
     one = Service(monitor.url, free_port())
