@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -32,3 +35,14 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Wait until everything written to the file system of an open file is on its disk (syncfs(2)).
+
+    For many small files this takes one wait where fsync takes one for each. Since Linux 5.8 it also tells of writes that
+    failed in the meantime.
+    """
+    if _libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

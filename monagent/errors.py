@@ -14,7 +14,8 @@ MonagentError
 ├── Unavailable             the other side cannot be reached or does not speak XML-RPC (try again later)
 │   └── TooLarge            the other side takes no request of that size
 ├── Refused                 what was asked for is not done, and nothing has changed; says why
-│   └── PackageRefused      a sensor package that cannot be trusted or used
+│   ├── PackageRefused      a sensor package that cannot be trusted or used
+│   └── SyncStopped         a sync that must not or cannot be done now
 ├── JournalError            the journal cannot be written
 ├── StoreError              the server's database cannot be used
 └── AlreadyRunning          another process holds the state directory
@@ -147,6 +148,14 @@ class Refused(MonagentError):
 
 class PackageRefused(Refused):
     """A sensor package that cannot be read, trusted or used."""
+
+
+class SyncStopped(Refused):
+    """A sync that must not or cannot be done now; neither side was changed. `exit_code` tells of which kind."""
+
+    def __init__(self, message: str, exit_code: int = 74) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class JournalError(MonagentError):

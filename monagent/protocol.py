@@ -20,6 +20,7 @@ CAPABILITIES: dict[str, Value] = {CAPABILITY: {"specUrl": "docs/protocol.md", "s
 SUBMIT_READING = "cmd_submit_reading"
 UPDATE_CONFIG = "cmd_update_config"
 UPDATE_SENSOR_CODE = "cmd_update_sensor_code"
+SYNC_BACKUP = "cmd_sync_backup"
 RESTORE_SENSOR_CODE = "cmd_restore_sensor_code"
 REGISTER_NEW_SERVER = "cmd_register_new_server"
 STORE_PROBE_DATA = "cmd_store_probe_data"

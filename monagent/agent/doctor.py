@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,11 +14,12 @@ from pathlib import Path
 
 from monagent.agent import certificates, doctor_network
 from monagent.agent.diagnosis import Diagnosis
-from monagent.agent.wiring import sensor_store
+from monagent.agent.wiring import sensor_store, sync_jobs
 from monagent.config.manager import unwritable
 from monagent.config.settings import Settings
 from monagent.sensors.filesystem import exchange
 from monagent.sensors.runner import Runner
+from monagent.sync.overdue import standing
 
 HELP_SECONDS = 10.0
 _NEW_CERTIFICATE = "mend the file or put a new one in its place, then send the agent HUP (docs/how-to/tls.md)"
@@ -128,6 +130,10 @@ def _backup_jobs(settings: Settings) -> Iterator[Diagnosis]:
                 yield Diagnosis(subject, "it is empty", "is what should be there mounted?")
             else:
                 yield Diagnosis(subject)
+    for name, one in sync_jobs(settings).items():
+        problem = standing(one, time.time()).problem
+        remedy = f"monagent sync {name}, and see what it says; monagent sync {name} --history" if problem else ""
+        yield Diagnosis(f"[backup:{name}] has succeeded within its max_age", problem, remedy)
 
 
 def _self_tests(settings: Settings) -> Iterator[Diagnosis]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from monagent.agent.commands.kind import BACKUP, LONG
 from monagent.agent.turns import NOTHING, Claim, Turns
 from monagent.models import Job, Outcome
 
@@ -117,7 +118,7 @@ class Lane:
 
 
 class Executor:
-    """The lanes of one agent: long work in one of its own, so that it never delays a check."""
+    """The lanes of one agent: long work and backups in lanes of their own, so that they never delay a check."""
 
     def __init__(
         self,
@@ -125,23 +126,26 @@ class Executor:
         perform: Perform,
         failed: Failed,
         finish: Finish,
-        is_long: Callable[[str], bool],
+        lane_of: Callable[[str], str],
         claim_of: Callable[[Job], Claim] = lambda _job: NOTHING,
     ) -> None:
-        self._is_long = is_long
+        self._lane_of = lane_of
         turns = Turns(workers, claim_of)
         self._short = Lane("worker", turns.most, perform, failed, finish, turns)
-        self._long = Lane("long-worker", 2, perform, failed, finish)
+        self._others = {
+            LONG: Lane("long-worker", 2, perform, failed, finish),
+            BACKUP: Lane("backup-worker", 2, perform, failed, finish),
+        }
+        self._lanes = (self._short, *self._others.values())
 
     def start(self) -> None:
         """Start all workers."""
-        self._short.start()
-        self._long.start()
+        for lane in self._lanes:
+            lane.start()
 
     def put(self, job: Job) -> None:
         """Queue an accepted job in its lane."""
-        lane = self._long if self._is_long(job.command.method) else self._short
-        lane.put(job)
+        self._others.get(self._lane_of(job.command.method), self._short).put(job)
 
     @property
     def room(self) -> int:
@@ -151,12 +155,12 @@ class Executor:
     @property
     def waiting(self) -> int:
         """Jobs that no worker has taken yet."""
-        return self._short.waiting + self._long.waiting
+        return sum(lane.waiting for lane in self._lanes)
 
     @property
     def running(self) -> int:
         """Jobs being done now."""
-        return self._short.running + self._long.running
+        return sum(lane.running for lane in self._lanes)
 
     @property
     def checking(self) -> bool:
@@ -165,19 +169,19 @@ class Executor:
 
     def ailing(self, _seconds: float) -> str:
         """What is wrong with the workers. How long one may be busy is bounded by what it does."""
-        return "" if self._short.is_complete and self._long.is_complete else "a worker is gone"
+        return "" if all(lane.is_complete for lane in self._lanes) else "a worker is gone"
 
     def abandon(self) -> None:
         """Let nothing that ends from now on count as done: it is about to be killed."""
-        self._short.abandoned = self._long.abandoned = True
+        for lane in self._lanes:
+            lane.abandoned = True
 
     def stop(self, grace: float) -> bool:
         """Drain: running jobs get `grace` seconds to end; True when all did."""
         deadline = time.monotonic() + grace
-        lanes = (self._short, self._long)
-        for lane in lanes:
+        for lane in self._lanes:
             lane.close()
-        ended = [lane.join(deadline) for lane in lanes]
+        ended = [lane.join(deadline) for lane in self._lanes]
         return all(ended)
 
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import monagent
 from monagent.agent import certificates, commands, status_page
-from monagent.agent.commands.kind import Tools
+from monagent.agent.backups import Backups
+from monagent.agent.commands.kind import SHORT, Tools
 from monagent.agent.executor import Executor
 from monagent.agent.face import Face
 from monagent.agent.housekeeping import Housekeeping
@@ -33,7 +34,7 @@ from monagent.agent.spool import JOURNAL_FILE
 from monagent.agent.turns import NOTHING, Claim
 from monagent.agent.upstream import Upstream
 from monagent.agent.vitals import Vitals
-from monagent.agent.wiring import sensor_probation, sensor_store, sensor_updater
+from monagent.agent.wiring import sensor_probation, sensor_store, sensor_updater, sync_jobs
 from monagent.config.settings import Settings
 from monagent.errors import Refused
 from monagent.models import Job, Outcome
@@ -101,9 +102,10 @@ class Agent:
                 retry=lambda since: self._journal.revive(since),  # noqa: PLW0108 - there is no journal yet
             ),
         )
+        self._backups = Backups(sync_jobs(settings))
         self._tools = self._tools_for(settings)
         self._executor = Executor(
-            settings.agent.workers, self._perform, self._failed, self._finish, self._is_long, self._claim_of
+            settings.agent.workers, self._perform, self._failed, self._finish, self._lane_of, self._claim_of
         )
         self._journal = Journal(
             settings.agent.state / JOURNAL_FILE,
@@ -183,6 +185,7 @@ class Agent:
                 undo.pop_all()
                 for job in unfinished:
                     self._take_up(job, done)
+                self._backups.begin()
                 self._relay.start()
                 self._mover.start()
                 self._housekeeping.start()
@@ -218,6 +221,7 @@ class Agent:
         if not drained:
             log.warning("work was cut off after %.0f s; it starts again with the next start", grace)
             self._runner.stop()
+        self._backups.stop()
         deadline = time.monotonic() + STOP_SECONDS
         with (
             contextlib.ExitStack() as stopping
@@ -236,6 +240,7 @@ class Agent:
         """Kill what runs, before the process ends without draining. The journal needs no goodbye."""
         self._executor.abandon()
         self._runner.stop()
+        self._backups.stop()
 
     def status(self) -> Outcome:
         """How the agent is doing; what `cmd_status` reports."""
@@ -252,6 +257,7 @@ class Agent:
             },
             "last_delivery": "" if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "sensors": self._tools.sensors.names(),
+            "backups": self._backups.progress(),
             "server": self._upstream.url,
             "on_probation": bool(self._mover.on_probation),
             "calls": self._audit.counts(),
@@ -273,7 +279,9 @@ class Agent:
             return "the agent is ending"
         if self._journal.broken or not self._journal.has_room:
             return f"the journal takes nothing: {self._journal.broken or 'it is full'}"
-        return "" if self._executor.room > 0 else "too many commands wait already"
+        if self._executor.room <= 0:
+            return "too many commands wait already"
+        return "; ".join(self._backups.overdue())
 
     def _figures(self) -> Figures:
         return Figures(
@@ -328,6 +336,8 @@ class Agent:
         certificates.check(settings)
         former, upstream, tls = self._settings, Upstream(settings.monitor), _server_tls(settings)
         self._settings = settings
+        self._backups.jobs = sync_jobs(settings)
+        self._backups.begin()
         self._tools = self._face.tools = self._tools_for(settings)
         self._face.direct = settings.security.direct_listing
         self._dispatcher.offer(self._face.methods())
@@ -366,6 +376,7 @@ class Agent:
             move=self._mover.move,
             server_url=lambda: self._upstream.url,
             status=self.status,
+            backups=self._backups,
         )
 
     def _keep_receipt(self, record: Record) -> None:
@@ -420,9 +431,9 @@ class Agent:
         name, arguments = job.command.arguments
         return Claim(name, "" if self._tools.sensors.overlaps(name) else "\0".join([name, *arguments]))
 
-    def _is_long(self, method: str) -> bool:
+    def _lane_of(self, method: str) -> str:
         kind = self._kinds.get(method)
-        return kind is not None and kind.long
+        return kind.lane if kind else SHORT
 
 
 def _server_tls(settings: Settings) -> Tls:

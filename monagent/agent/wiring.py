@@ -12,8 +12,11 @@ from monagent.sensors.probation import Probation
 from monagent.sensors.store import SensorDefaults, SensorOverride, SensorStore
 from monagent.sensors.swap import Record
 from monagent.sensors.updater import Updater
+from monagent.sync.job import SyncJob
 
 PROBATION_FILE = "new-sensors.json"
+SYNC_DIRECTORY = "sync"
+"""Below the state directory: one directory for each backup job."""
 
 
 def sensor_store(settings: Settings) -> SensorStore:
@@ -84,3 +87,28 @@ def sensor_updater(
 def sensor_probation(settings: Settings) -> Probation:
     """The watch over new versions."""
     return Probation(settings.agent.state / PROBATION_FILE)
+
+
+def sync_jobs(settings: Settings) -> dict[str, SyncJob]:
+    """The backup jobs that a configuration defines, by name."""
+    return {
+        name: SyncJob(
+            name=name,
+            source=section.source,
+            target=section.target,
+            state=settings.agent.state / SYNC_DIRECTORY / name,
+            exclude=section.exclude,
+            compare=section.compare,
+            delete=section.delete,
+            max_delete=section.max_delete,
+            max_shrink=section.max_shrink,
+            max_age=section.max_age,
+            reflink=section.reflink,
+            bin=section.bin,
+            bin_age=section.bin_age,
+            nice=section.nice,
+            io=section.ionice,
+            bandwidth=max(section.bandwidth, 0),
+        )
+        for name, section in settings.backups.items()
+    }

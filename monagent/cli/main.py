@@ -28,6 +28,7 @@ class _Commands(click.Group):
         "config": ("config.show_config", "Print the effective settings, secrets masked."),
         "doctor": ("doctor.doctor", "Try what the configuration promises, and say what would mend it."),
         "sensor": ("sensor.sensor", "List sensors, run one, make new ones and their packages."),
+        "sync": ("sync.sync", "Make a backup equal to its source, and prove that it is."),
         "spool": ("spool.spool", "Show what waits for the server, and what it rejected."),
         "support-bundle": ("support.support_bundle", "Gather what a bug report needs, without secrets."),
     }

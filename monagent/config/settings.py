@@ -116,13 +116,20 @@ class BackupSection:
 
     source: Path = option(values.path, None, "the directory to be copied")
     target: Path = option(values.path, None, "where its copy lives")
-    exclude: tuple[str, ...] = option(values.lines, "", "gitignore-style patterns, one a line")
+    exclude: tuple[str, ...] = option(values.patterns, "", "gitignore-style patterns, one a line")
     compare: str = option(values.choice("content", "stat"), "content", "content, or stat (type, size, mtime)")
     delete: bool = option(values.boolean, "no", "remove what the source no longer has (kept in a dated bin)")
     max_delete: str = option(values.share, "10%", "more than that is refused")
     max_shrink: str = option(values.share, "30%", "a source that lost more than that stops the job")
     max_age: float = option(values.duration, "26h", "a job without a success for longer is a problem")
     reflink: bool = option(values.boolean, "no", "shared blocks are not a second copy")
+    bin: Path | None = option(
+        values.optional_path, "", "what was deleted or overwritten goes there; empty: beside the target, or in it"
+    )
+    bin_age: float = option(values.duration, "30d", "how long it is kept there")
+    nice: int = option(values.niceness, "10", "how willing a run is to give way: 0 as the agent, 19 the most")
+    ionice: int = option(values.io_priority, "none", "idle, best-effort:0 to best-effort:7, or none")
+    bandwidth: int = option(values.size_or_none, "none", "bytes a second that may be read and written; or none")
     mail: str = option(values.text, "", "REPORT and when: never, changes, problems or always")
 
 
@@ -233,7 +240,7 @@ def settings_from(manager: ConfigManager, hosts: Collection[str] = ()) -> Settin
         prefix: {name: collector.read(prefix + name, cls) for name in names[prefix]}
         for prefix, cls in NAMED_SECTIONS.items()
     }
-    _check_together(plain, named["sensor:"], collector)
+    _check_together(plain, named["sensor:"], named["backup:"], collector)
     if plain["agent"] and plain["security"]:
         for host in hosts or [plain["agent"].host]:
             if not _is_loopback(host):
@@ -250,13 +257,20 @@ def settings_from(manager: ConfigManager, hosts: Collection[str] = ()) -> Settin
     )
 
 
-def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSection | None], found: Collector) -> None:
+def _check_together(
+    plain: Mapping[str, Any],
+    sensors: Mapping[str, OneSensorSection | None],
+    backups: Mapping[str, BackupSection | None],
+    found: Collector,
+) -> None:
     """What no option can know alone. A section with a problem of its own is None and left out."""
     sensor: SensorSection | None = plain["sensor"]
     security: SecuritySection | None = plain["security"]
     for name in sensors:
         if not is_sensor_name(name):
             found.complain(f"sensor:{name}", "", "is not a sensor's name (letters, digits, _ - . and at most 64)")
+    for name, job in backups.items():
+        _check_backup(name, job, found)
     if sensor and ("/" in sensor.executable or not sensor.executable):
         found.complain("sensor", "executable", "must be a file name without a slash (example: check)")
     if security:
@@ -268,6 +282,27 @@ def _check_together(plain: Mapping[str, Any], sensors: Mapping[str, OneSensorSec
                 found.complain("monitor", name, "is for https, and the url is http: nothing would be protected")
     if monitor and monitor.key and not monitor.certificate:
         found.complain("monitor", "key", "needs the certificate that belongs to it")
+
+
+def _check_backup(name: str, job: BackupSection | None, found: Collector) -> None:
+    """A job's state has its name, and neither root may stand in the other."""
+    section = f"backup:{name}"
+    if not is_sensor_name(name):
+        found.complain(section, "", "is not a job's name (letters, digits, _ - . and at most 64)")
+    if job is None:
+        return
+    source, target = Path(os.path.realpath(job.source)), Path(os.path.realpath(job.target))
+    if source == target:
+        found.complain(section, "target", f"is the source itself: {source}")
+    elif source in target.parents:
+        found.complain(
+            section, "target", f"{job.target} is inside the source {job.source}: it would be copied into itself"
+        )
+    elif target in source.parents:
+        found.complain(section, "source", f"{job.source} is inside the target {job.target}")
+    place = job.bin and Path(os.path.realpath(job.bin))
+    if place and (source in (place, *place.parents) or target in (place, *place.parents)):
+        found.complain(section, "bin", f"{job.bin} is inside the source or the target: leave it out, or put it beside")
 
 
 def _check_security(security: SecuritySection, found: Collector) -> None:

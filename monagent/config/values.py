@@ -51,6 +51,20 @@ def lines(value: str, _base: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in value.splitlines() if line.strip())
 
 
+def patterns(value: str, base: Path) -> tuple[str, ...]:
+    """Patterns as in a `.gitignore`, one a line."""
+    found = lines(value, base)
+    if found:
+        from pathspec import GitIgnoreSpec  # noqa: PLC0415 - most files have none
+
+        for pattern in found:
+            try:
+                GitIgnoreSpec.from_lines([pattern])
+            except ValueError as error:
+                raise ValueError(f'"{pattern}" is no pattern as in a .gitignore: {error}') from None
+    return found
+
+
 def command(value: str, base: Path) -> tuple[str, ...]:
     """A program and its arguments, split as a shell would; a program with a slash is relative to the file."""
     try:

@@ -9,6 +9,8 @@ import os
 import time
 from pathlib import Path
 
+from monagent.durable import sync_file_system
+
 _AT_FDCWD = -100
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,15 +50,12 @@ def _rename(source: Path, target: Path, flags: int) -> None:
 
 
 def sync_all(path: Path) -> None:
-    """Wait until everything written to the file system of `path` is on its disk (syncfs(2)).
-
-    For many small files this takes one wait where fsync takes one for each.
-    """
+    """Wait until everything written to the file system of `path` is on its disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
+        sync_file_system(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)
 

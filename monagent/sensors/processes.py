@@ -15,6 +15,8 @@ import signal
 import time
 from collections.abc import Callable, Collection, Mapping
 
+from monagent.priority import give_way
+
 MARK = "MONAGENT_RUN"
 """The environment variable that tells to which run a process belongs: a token of its starter, a dot, a number."""
 
@@ -22,8 +24,6 @@ REAP_SECONDS = 2.0
 """After KILL. What is still there then sits in the kernel, and nobody waits for it any longer."""
 
 _PR_SET_CHILD_SUBREAPER = 36
-_PRIO = 1  # IOPRIO_WHO_PROCESS
-_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "armv7l": 314, "i686": 289}
 LIMITS = (
     resource.RLIMIT_DATA,
     resource.RLIMIT_NPROC,
@@ -111,12 +111,7 @@ def bound_ourselves(limits: tuple[int, ...], nice: int, io: int) -> None:
     """
     for kind, value in values_of(limits, of_root=os.geteuid() == 0):
         resource.setrlimit(kind, value)
-    if nice:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-    number = _SYS_IOPRIO_SET.get(os.uname().machine)
-    if io >= 0 and number is not None:
-        _libc.syscall(number, _PRIO, 0, io)
+    give_way(nice, io)
 
 
 @functools.lru_cache(maxsize=64)

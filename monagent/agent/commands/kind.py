@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monagent.agent.backups import Backups
 from monagent.errors import BadArguments
 from monagent.models import Job, Outcome, Run, RunResult, Value
 from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.probation import Probation
 from monagent.sensors.store import SensorStore
 from monagent.sensors.updater import Updater
+
+SHORT, LONG, BACKUP = "short", "long", "backup"
+"""Lanes: checks; work of seconds or minutes; work of hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Tools:
         move: moves to another server, for the command with this token.
         server_url: the server in use.
         status: the agent's own figures.
+        backups: runs backup jobs.
     """
 
     sensors: SensorStore
@@ -39,6 +44,7 @@ class Tools:
     move: Callable[[str], Outcome]
     server_url: Callable[[], str]
     status: Callable[[], Outcome]
+    backups: Backups
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class CommandKind:
             the command is acknowledged and must be quick.
         perform: does the command. It runs after the acknowledgement, in a worker.
         failed: makes the outcome of a command that could not be done at all, from a sentence for people.
-        long: whether it may take long and so must not occupy a worker for checks.
+        lane: who does it: `SHORT` work never waits for `LONG` work, nor that for a `BACKUP`.
         direct: answers the form without a ticket at once, where there is one.
         ticketed: whether it is called with a ticket at all.
         unticketed: whether it may be called without one: acknowledged, done once, and no result is sent.
@@ -67,7 +73,7 @@ class CommandKind:
     check: Callable[[Sequence[Value], Tools], list[Any]]
     perform: Callable[[Job, Tools], Outcome]
     failed: Callable[[str], Outcome] = lambda message: {"status": "error", "message": message}
-    long: bool = False
+    lane: str = SHORT
     direct: Callable[[Tools], Value] | None = None
     ticketed: bool = True
     unticketed: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
+from monagent.agent.commands.kind import LONG, CommandKind, Tools, no_arguments
 from monagent.models import Job, Outcome, Value
 
 HELP_SECONDS = 5.0
@@ -68,6 +68,6 @@ COMMAND = CommandKind(
     "Without a ticket it answers directly with a struct of name and help text.",
     check=no_arguments,
     perform=perform,
-    long=True,
+    lane=LONG,
     direct=direct,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monagent.agent.commands import update_config
-from monagent.agent.commands.kind import CommandKind, no_arguments
+from monagent.agent.commands.kind import LONG, CommandKind, no_arguments
 from monagent.protocol import REGISTER_NEW_SERVER
 
 COMMAND = CommandKind(
@@ -13,7 +13,7 @@ COMMAND = CommandKind(
     help="Does what cmd_update_config does; takes no ticket and sends no result.",
     check=no_arguments,
     perform=update_config.perform,
-    long=True,
+    lane=LONG,
     ticketed=False,
     unticketed=True,
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from monagent.agent.commands import update_sensor_code
-from monagent.agent.commands.kind import CommandKind, Tools
+from monagent.agent.commands.kind import LONG, CommandKind, Tools
 from monagent.agent.commands.update_sensor_code import told
 from monagent.agent.receipts import token_of
 from monagent.errors import BadArguments
@@ -39,5 +39,5 @@ COMMAND = CommandKind(
     help="Puts the newest backup of a sensor back, tested before; the version that it replaces becomes a backup.",
     check=check,
     perform=perform,
-    long=True,
+    lane=LONG,
 )

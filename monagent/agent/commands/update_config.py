@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from monagent.agent.commands.kind import CommandKind, Tools, no_arguments
+from monagent.agent.commands.kind import LONG, CommandKind, Tools, no_arguments
 from monagent.agent.receipts import token_of
 from monagent.errors import Refused
 from monagent.models import Job, Outcome
@@ -31,5 +31,5 @@ COMMAND = CommandKind(
     "URL into client.cfg and uses it from then on. When it takes no result in time, the agent goes back.",
     check=no_arguments,
     perform=perform,
-    long=True,
+    lane=LONG,
 )

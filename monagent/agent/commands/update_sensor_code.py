@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from monagent.agent.commands.kind import CommandKind, Tools
+from monagent.agent.commands.kind import LONG, CommandKind, Tools
 from monagent.agent.memory import give_back
 from monagent.agent.receipts import token_of
 from monagent.errors import BadArguments, Refused
@@ -69,6 +69,6 @@ COMMAND = CommandKind(
     "the version before becomes a backup. Without a ticket it does the same and sends no result.",
     check=check,
     perform=perform,
-    long=True,
+    lane=LONG,
     unticketed=True,
 )

@@ -1,0 +1,163 @@
+"""The agent's backup jobs: run one beside us, know how far it is, and which has not succeeded for too long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import monagent
+from monagent.errors import SyncStopped
+from monagent.models import Outcome
+from monagent.sync.job import SyncJob, request_of
+from monagent.sync.overdue import begin_watch, standing
+
+log = logging.getLogger(__name__)
+
+SILENCE_SECONDS = 900.0
+"""A run tells every second how far it is, unless a disk keeps it waiting. One that says nothing for so long is given up."""
+LOOK_SECONDS = 5.0
+"""How old the answer to `overdue()` may be."""
+_LOADER = "import sys; sys.path.append(sys.argv[1]); from monagent.sync.helper import main; main(int(sys.argv[2]))"
+
+
+class Backups:
+    """Any thread may call it."""
+
+    def __init__(self, jobs: Mapping[str, SyncJob]) -> None:
+        self.jobs = jobs
+        self._lock = threading.Lock()
+        self._program: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
+        self._stopped = False
+        self._running: dict[str, dict[str, Any]] = {}
+        self._looked = 0.0
+        self._overdue: list[str] = []
+
+    def begin(self) -> None:
+        """From now on a job that never ran is overdue some day, too."""
+        for job in self.jobs.values():
+            try:
+                begin_watch(job, time.time())
+            except SyncStopped as error:
+                log.error("backup %s: %s", job.name, error)  # noqa: TRY400
+
+    def run(self, name: str, mode: str) -> Outcome:
+        """Do a job, and wait until it is done.
+
+        Returns:
+            Its report, see `docs/reference/backup-report.md`; an error where it did not come to one.
+        """
+        job = self.jobs.get(name)
+        if job is None:
+            return _failed(name, mode, f"the configuration has no [backup:{name}] any more")
+        with contextlib.ExitStack() as stack:
+            try:
+                answers = stack.enter_context(self._asked(job, mode))
+            except OSError as error:
+                return _failed(name, mode, f"the sync could not be started: {error.strerror or error}")
+            stack.callback(self._running.pop, name, None)
+            self._running[name] = {"mode": mode, "since": time.time()}
+            outcome = self._follow(name, answers) or _failed(
+                name, mode, "the sync ended before it was done: was it killed? Nothing is half copied; run it again"
+            )
+        self._looked = 0.0
+        return outcome
+
+    def progress(self) -> dict[str, Any]:
+        """How far the running jobs are, by name."""
+        return {name: dict(state) for name, state in list(self._running.items())}
+
+    def overdue(self) -> list[str]:
+        """A sentence for each job that has not succeeded for longer than its `max_age`."""
+        now = time.time()
+        if not 0 <= now - self._looked < LOOK_SECONDS:
+            problems = [standing(job, now).problem for job in self.jobs.values()]
+            self._overdue, self._looked = [problem for problem in problems if problem], now
+        return self._overdue
+
+    def stop(self) -> None:
+        """Cut off what runs; every file of a backup is whole at every moment."""
+        with self._lock:
+            self._stopped = True
+            if self._requests is not None:
+                self._requests.close()
+            if self._program is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._program.pid, signal.SIGKILL)
+                self._program.wait()
+            self._program = self._requests = None
+
+    # -- the program beside us ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _asked(self, job: SyncJob, mode: str) -> Iterator[int]:
+        """Have a run started; a descriptor that its lines can be read from."""
+        ours, theirs = os.pipe()
+        try:
+            try:
+                self._send(request_of(job, mode), theirs)
+            finally:
+                os.close(theirs)
+            yield ours
+        finally:
+            os.close(ours)
+
+    def _send(self, request: bytes, descriptor: int) -> None:
+        with self._lock:
+            if self._stopped:
+                raise OSError(0, "the agent is ending")
+            if self._program is None or self._program.poll() is not None:
+                self._start()
+            assert self._requests is not None
+            socket.send_fds(self._requests, [request], [descriptor])
+
+    def _start(self) -> None:
+        if self._requests is not None:
+            self._requests.close()
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._program = subprocess.Popen(
+                [sys.executable, "-I", "-c", _LOADER, str(Path(monagent.__file__).parent.parent), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    def _follow(self, name: str, descriptor: int) -> Outcome | None:
+        """Read what a run tells until its outcome; None when that does not come."""
+        rest = b""
+        while select.select([descriptor], [], [], SILENCE_SECONDS)[0]:
+            chunk = os.read(descriptor, 1 << 16)
+            if not chunk:
+                return None
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                told = json.loads(line)
+                if "outcome" in told:
+                    outcome: Outcome = told["outcome"]
+                    return outcome
+                if "failed" in told:
+                    log.error("backup %s: a bug in the sync: %s", name, told["failed"])
+                    return None
+                self._running[name] |= told["progress"]
+        log.error("backup %s: no sign of life for %.0f s; given up", name, SILENCE_SECONDS)
+        return None
+
+
+def _failed(name: str, mode: str, message: str) -> Outcome:
+    return {"status": "error", "message": message, "job": name, "mode": mode}

@@ -1,0 +1,195 @@
+"""`monagent sync`: run a backup job, or two directories, here and now."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from monagent.cli.options import config_option, json_option, print_json
+from monagent.config import settings, values
+
+if TYPE_CHECKING:
+    from monagent.sync.job import SyncJob
+    from monagent.sync.progress import Progress, Watch
+    from monagent.sync.report import Report
+
+_STATE_HOME = "~/.local/state"
+
+
+@click.command()
+@click.argument("what", nargs=-1, required=True, metavar="JOB | SOURCE TARGET")
+@click.option("--check", is_flag=True, help="Look whether the backup is equal; change nothing.")
+@click.option("--full", is_flag=True, help="With --check: read every byte of both sides.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing, remember nothing.")
+@click.option(
+    "--accept", is_flag=True, help="Take both sides as they are now: another device, much less in the source."
+)
+@click.option("--history", is_flag=True, help="Show past runs of JOB, and how old the last full proof is.")
+@click.option("--delete", is_flag=True, help="SOURCE TARGET: remove from TARGET what SOURCE does not have.")
+@click.option("--max-delete", metavar="N|N%", help="More than that is not deleted.  [default: 10%]")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="SOURCE TARGET: as in a .gitignore; may be repeated.")
+@click.option("--compare", type=click.Choice(["content", "stat"]), help="SOURCE TARGET: what is compared.")
+@click.option("--html", "as_html", is_flag=True, help="Print the report as a page.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the last line alone.")
+@config_option
+@json_option
+@click.pass_context
+def sync(
+    context: click.Context,
+    what: tuple[str, ...],
+    check: bool,
+    full: bool,
+    dry_run: bool,
+    accept: bool,
+    history: bool,
+    delete: bool,
+    max_delete: str | None,
+    exclude: tuple[str, ...],
+    compare: str | None,
+    as_html: bool,
+    quiet: bool,
+    config: Path,
+    as_json: bool,
+) -> None:
+    """Make a backup directory equal to its source, and prove that it is.
+
+    JOB is a [backup:JOB] section of the configuration; SOURCE and TARGET need none. Files are copied whole or not at all;
+    what is deleted or overwritten goes to a dated bin beside the target. Exit 0: the backup holds what the source holds; 1:
+    differences are left; more: trouble.
+    """
+    job = _pair(what, delete, max_delete, exclude, compare) if len(what) == 2 else _job(what, config)
+    if len(what) != 2 and (delete or max_delete or exclude or compare):
+        raise click.UsageError("--delete, --max-delete, --exclude and --compare are options of the job in its section")
+    if history:
+        _show_history(job, as_json=as_json)
+        return
+    if (full and not check) or (check and dry_run):
+        raise click.UsageError("--full goes with --check, and --check without --dry-run")
+    from monagent.sync.job import CHECK, DRY_RUN, FULL_CHECK, SYNC  # noqa: PLC0415 - loads what no other command needs
+    from monagent.sync.run import run  # noqa: PLC0415
+
+    mode = DRY_RUN if dry_run else FULL_CHECK if full else CHECK if check else SYNC
+    with _shown_progress(quiet=quiet) as watch:
+        report = run(job, mode, accept=accept, watch=watch)
+    _show(report, job, as_json=as_json, as_html=as_html, quiet=quiet)
+    context.exit(report.exit_code)
+
+
+def _job(what: tuple[str, ...], config: Path) -> SyncJob:
+    from monagent.agent.wiring import sync_jobs  # noqa: PLC0415
+
+    if len(what) > 2:
+        raise click.UsageError("give one JOB, or SOURCE and TARGET")
+    jobs = sync_jobs(settings.load(config))
+    if what[0] not in jobs:
+        known = f"known: {', '.join(sorted(jobs))}" if jobs else "it has no [backup:JOB] section"
+        raise click.UsageError(f"{config} defines no job {what[0]!r} ({known}); two directories need no job")
+    return jobs[what[0]]
+
+
+def _pair(
+    what: tuple[str, ...], delete: bool, max_delete: str | None, exclude: tuple[str, ...], compare: str | None
+) -> SyncJob:
+    from monagent.sync.job import SyncJob  # noqa: PLC0415
+
+    source, target = (Path(os.path.abspath(one)) for one in what)
+    name = hashlib.sha256(os.fsencode(f"{os.path.realpath(source)}\0{os.path.realpath(target)}")).hexdigest()[:16]
+    home = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser(_STATE_HOME))
+    job = SyncJob(f"{what[0]} {what[1]}", source, target, home / "monagent" / "sync" / name, delete=delete)
+    try:
+        return replace(
+            job,
+            exclude=values.patterns("\n".join(exclude), Path()),
+            max_delete=values.share(max_delete, Path()) if max_delete else job.max_delete,
+            compare=compare or job.compare,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _show(report: Report, job: SyncJob, *, as_json: bool, as_html: bool, quiet: bool) -> None:
+    from monagent.sync.report import item_value, lines  # noqa: PLC0415
+    from monagent.sync.report_html import page  # noqa: PLC0415
+    from monagent.sync.tally import read_items  # noqa: PLC0415
+
+    if as_json:
+        head = json.dumps(report.outcome(), indent=2, ensure_ascii=False).removesuffix("\n}")
+        click.echo(f'{head},\n  "items": [', nl=False)
+        for number, item in enumerate(read_items(job.state)):
+            click.echo(f"{',' if number else ''}\n    {json.dumps(item_value(item), ensure_ascii=False)}", nl=False)
+        click.echo("\n  ]\n}")
+    elif as_html:
+        click.echo(page(report.outcome()))
+    else:
+        for line in lines(report, [] if quiet else read_items(job.state)):
+            click.echo(line)
+
+
+def _show_history(job: SyncJob, *, as_json: bool) -> None:
+    import time  # noqa: PLC0415
+
+    from monagent.sync.manifest import history  # noqa: PLC0415
+    from monagent.sync.overdue import age, standing  # noqa: PLC0415
+    from monagent.sync.report import mode_shown  # noqa: PLC0415
+
+    runs, _ = history(job.state, 100)
+    now = time.time()
+    stands = standing(job, now)
+    if as_json:
+        reports = [past.report for past in runs]
+        ages = {
+            "last_success_age": None if stands.last_success is None else round(now - stands.last_success, 1),
+            "last_full_proof_age": None if stands.last_full_proof is None else round(now - stands.last_full_proof, 1),
+        }
+        print_json({"job": job.name, "problem": stands.problem, **ages, "runs": reports})
+        return
+    for past in runs:
+        when = datetime.fromtimestamp(past.started).astimezone().isoformat(timespec="seconds")
+        click.echo(f"{when}  {mode_shown(past.mode):10}  {past.status:5}  {past.message}")
+    for word, when_last in (("success", stands.last_success), ("full proof", stands.last_full_proof)):
+        click.echo(f"last {word}: {'never' if when_last is None else f'{age(now - when_last)} ago'}")
+    if stands.problem:
+        click.echo(f"problem: {stands.problem}")
+
+
+@contextlib.contextmanager
+def _shown_progress(*, quiet: bool) -> Iterator[Watch]:
+    """A bar on a terminal, and nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _progress: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    from monagent.sync.overdue import age  # noqa: PLC0415
+    from monagent.sync.report import readable  # noqa: PLC0415
+
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}")
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("looking", total=None, told="")
+
+        def watch(progress: Progress) -> None:
+            rate = f"{readable(int(progress.bytes / max(progress.seconds, 0.1)))}/s"
+            left = progress.seconds_left
+            told = [f"{progress.entries:,} entries", readable(progress.bytes), rate]
+            told += [f"{age(left)} left"] if left is not None else []
+            bar.update(
+                task,
+                description=f"round {progress.round}",
+                completed=progress.entries,
+                total=progress.total or None,
+                told=", ".join(told),
+            )
+
+        yield watch

@@ -1,0 +1,34 @@
+"""Give way to other processes: niceness and I/O priority of this process and all that it starts from now on."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+
+_IOPRIO_WHO_PROCESS = 1
+_SYS_IOPRIO_SET = {
+    "x86_64": 251,
+    "aarch64": 30,
+    "riscv64": 30,
+    "ppc64le": 273,
+    "s390x": 282,
+    "i686": 289,
+    "armv7l": 314,
+}
+"""Numbers of the system call, which the C library does not offer."""
+
+
+def give_way(nice: int, io: int) -> None:
+    """Change our priorities as far as we may.
+
+    Args:
+        nice: as setpriority(2) has it; 0 changes nothing.
+        io: class and level as ioprio_set(2) has them; -1 changes nothing.
+    """
+    if nice:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+    number = _SYS_IOPRIO_SET.get(os.uname().machine)
+    if io >= 0 and number is not None:
+        ctypes.CDLL(None).syscall(number, _IOPRIO_WHO_PROCESS, 0, io)

@@ -1,0 +1,91 @@
+"""Files with several names: the first is copied, the others become names of that copy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from monagent.sync import settled
+from monagent.sync.bins import Bin
+from monagent.sync.files import failure
+from monagent.sync.manifest import NO_TAG, YOUNG, Known
+from monagent.sync.paths import open_below
+from monagent.sync.scan import join, look_at, mark_of
+from monagent.sync.settled import Settled
+
+
+@dataclass(slots=True)
+class _First:
+    """The first name of a file in this round: where its copy stands, which inode that is, and how many names follow."""
+
+    path: str
+    name: str
+    inode: int
+    left: int
+    tag: bytes
+
+
+class Links:
+    """Knows the files with several names that were met in this round. One is forgotten once all its names were met."""
+
+    def __init__(self, roots: tuple[int, int], *, change: bool, kept: Bin, temporary: Callable[[], str]) -> None:
+        self._target_root = roots[1]
+        self._change = change
+        self._kept = kept
+        self._temporary = temporary
+        self._firsts: dict[tuple[int, int], _First] = {}
+
+    def begin(self) -> None:
+        """Another round."""
+        self._firsts.clear()
+
+    def knows(self, seen: os.stat_result) -> bool:
+        """Whether another name of this file was met already."""
+        return (seen.st_dev, seen.st_ino) in self._firsts
+
+    def learn(self, target: int, path: str, name: str, seen: os.stat_result, done: Settled) -> None:
+        """The first name of a file was settled; unless that failed, the others can follow it."""
+        if done.action in (settled.FAILED, settled.UNSTABLE, settled.VANISHED, settled.DIFFERS):
+            return
+        copy = look_at(target, name)
+        if copy is not None:
+            tag = done.known.tag if done.known else NO_TAG
+            self._firsts[seen.st_dev, seen.st_ino] = _First(path, name, copy.st_ino, seen.st_nlink - 1, tag)
+
+    def settle(self, target: int, path: str, name: str, seen: os.stat_result, copy: os.stat_result | None) -> Settled:
+        """Make another name of a file the name of its copy, or find out whether it is."""
+        key = (seen.st_dev, seen.st_ino)
+        first = self._firsts[key]
+        first.left -= 1
+        if not first.left:
+            del self._firsts[key]
+        if copy is not None and copy.st_ino == first.inode:
+            return Settled(name, settled.SAME, known=Known(mark_of(seen), mark_of(copy), first.tag))
+        what = f"one file with {join(first.path, first.name)}"
+        if not self._change:
+            return Settled(name, settled.DIFFERS, what)
+        try:
+            there = self._link(first, target, path, name, old=copy is not None)
+        except OSError as error:
+            return Settled(name, settled.FAILED, f"{what}; {failure(error)}")
+        return Settled(name, settled.LINKED, what, known=Known(mark_of(seen), mark_of(there), first.tag, YOUNG))
+
+    def _link(self, first: _First, target: int, path: str, name: str, *, old: bool) -> os.stat_result:
+        beside = self._temporary()
+        directory = open_below(self._target_root, first.path)
+        try:
+            os.link(first.name, beside, src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False)
+        finally:
+            os.close(directory)
+        try:
+            there = os.stat(beside, dir_fd=target, follow_symlinks=False)
+            if old:
+                self._kept.keep_copy(target, path, name)
+            os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside, dir_fd=target)
+            raise
+        return there

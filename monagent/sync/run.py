@@ -1,0 +1,240 @@
+"""A whole run of a job: lock, guards, rounds, deletions, report."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+
+from monagent.errors import SyncStopped
+from monagent.priority import give_way
+from monagent.sync import guards, settled
+from monagent.sync.bins import Bin, place_of
+from monagent.sync.content import Contents
+from monagent.sync.crew import Crew, Meter
+from monagent.sync.engine import ROUNDS, Engine
+from monagent.sync.files import Files, Rules
+from monagent.sync.job import CHECK, CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
+from monagent.sync.manifest import Manifest, PastRun
+from monagent.sync.paths import open_below
+from monagent.sync.progress import Pace, Progress, Watch, unwatched
+from monagent.sync.report import DONE, Report
+from monagent.sync.scan import join
+from monagent.sync.tally import Items, Tally
+from monagent.sync.view import View, exclusion
+
+
+def run(job: SyncJob, mode: str = SYNC, *, accept: bool = False, watch: Watch = unwatched) -> Report:
+    """Do a job once.
+
+    Args:
+        job: what is to be done.
+        mode: one of those in `job`.
+        accept: take the source and the target as they are now, whatever they were last time.
+        watch: told now and then how far it is.
+
+    Raises:
+        SyncStopped: another run is under way, or what is remembered cannot be used. Every other refusal is in the report.
+    """
+    os.umask(0o077)
+    gc.disable()  # nothing here goes in circles, and a million small records would be looked through again and again
+    give_way(job.nice, job.io)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # two descriptors a level of the tree
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with guards.locked(job.state), contextlib.closing(Manifest(job.state)) as manifest:
+            return _Run(job, mode, manifest, accept=accept, watch=watch).report()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gc.enable()
+
+
+class _Run:
+    def __init__(self, job: SyncJob, mode: str, manifest: Manifest, *, accept: bool, watch: Watch) -> None:
+        self._job = job
+        self._mode = mode
+        self._manifest = manifest
+        self._accept = accept
+        self._tally = Tally()
+        self._items = Items(job.state)
+        self._meter = Meter(job.bandwidth)
+        self._total = 0
+        self._started = time.time()
+        self._clock = time.monotonic()
+        self._pace = Pace(watch, self._progress)
+        self._warnings: list[str] = []
+        self._pending = 0
+        self._keep_changing = False
+        self._before: Callable[[], None] | None = None
+
+    def report(self) -> Report:
+        stopped = SyncStopped("", DONE)
+        try:
+            self._work()
+        except SyncStopped as error:
+            stopped = error
+        except OSError as error:
+            stopped = SyncStopped(f"{error.strerror or error}")
+        finally:
+            self._items.close()
+        report = Report(
+            job=self._job.name,
+            mode=self._mode,
+            source=str(self._job.source),
+            target=str(self._job.target),
+            started=self._started,
+            duration=time.monotonic() - self._clock,
+            tally=self._tally,
+            first=self._items.told(),
+            warnings=self._warnings,
+            pending=self._pending,
+            keep_changing=self._keep_changing,
+            stopped=str(stopped),
+            stopped_code=stopped.exit_code,
+        )
+        if self._mode != DRY_RUN:
+            self._remember(report)
+        report.last_success = self._manifest.last("success")
+        report.last_full_proof = self._manifest.last("full-proof")
+        return report
+
+    def _remember(self, report: Report) -> None:
+        if report.exit_code == DONE:
+            self._manifest.reached("success")
+            if self._mode == FULL_CHECK:
+                self._manifest.reached("full-proof")
+        outcome = report.outcome()
+        outcome["differences"] = outcome["differences"][:10]
+        self._manifest.record(
+            PastRun(report.started, report.duration, self._mode, outcome["status"], report.message, outcome)
+        )
+        self._manifest.commit()
+
+    # -- the work -----------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        job, change = self._job, self._mode == SYNC
+        with guards.opened(job, self._manifest, make=change, accept=self._accept) as roots:
+            self._warnings += guards.warnings(roots)
+            self._total = int(self._manifest.fact("entries") or 0)
+            with self._engine(roots) as (engine, view, kept):
+                self._before = lambda: self._judge_size(view, roots[0], kept)
+                engine.round()
+                self._delete(engine, kept, roots[1])
+                self._go_on(engine)
+                if change:
+                    self._expire(kept)
+            if self._mode != DRY_RUN:
+                self._learn(roots)
+
+    @contextlib.contextmanager
+    def _engine(self, roots: tuple[int, int]) -> Iterator[tuple[Engine, View, Bin]]:
+        job, change = self._job, self._mode == SYNC
+        mounted = os.path.ismount(job.target)
+        view = View(exclusion(job.exclude), clean=change, mounted=mounted)
+        kept = Bin(job.bin or place_of(job.target), self._started)
+        in_kernel = job.reflink or not (guards.may_share_blocks(roots[0]) and guards.may_share_blocks(roots[1]))
+        rules = Rules(change, self._mode == FULL_CHECK, job.compare == CONTENT, in_kernel)
+        files = Files(rules, Contents(self._manifest.key, self._meter.spend), kept)
+        engine = Engine(
+            job,
+            self._mode,
+            roots,
+            self._manifest,
+            view,
+            lambda on_done: Crew(roots, files, self._meter, on_done),
+            files,
+            kept,
+            self._tally,
+            self._items,
+            self._before_change,
+            self._pace.tick,
+        )
+        try:
+            yield engine, view, kept
+        finally:
+            engine.close()
+            kept.close()
+
+    def _before_change(self) -> None:
+        assert self._before is not None
+        self._before()
+
+    def _judge_size(self, view: View, source: int, kept: Bin) -> None:
+        """Before the first change: is the source what it was? Tells the total on the way."""
+        kept.check()
+        self._total = view.count(os.dup(source))
+        former = int(self._manifest.fact("entries") or 0)
+        if not self._total:
+            raise SyncStopped(f"nothing of the source {self._job.source} is left by the excludes, or it is empty")
+        if not self._accept:
+            guards.refuse_shrunk(self._job, self._total, former)
+
+    def _delete(self, engine: Engine, kept: Bin, target: int) -> None:
+        """Move what only the target has into the bin, unless that is too much."""
+        count = sum(number for _, _, number in engine.extras)
+        if not self._job.delete or not count:
+            return
+        problem = self._why_not(count)
+        if problem:
+            self._warnings.append(problem)
+        if problem or self._mode != SYNC:
+            self._pending = count
+            return
+        engine.allow()
+        for path, name, number in engine.extras:
+            self._delete_one(kept, target, path, name, number)
+
+    def _why_not(self, count: int) -> str:
+        limit, there = self._job.max_delete, self._tally.there
+        if is_more(count, limit, there):
+            return f"nothing is deleted: {count:,} of {there:,} entries are more than max_delete = {limit}"
+        if self._tally.round[settled.FAILED]:
+            return "nothing is deleted, since not all of the source could be read"
+        return ""
+
+    def _delete_one(self, kept: Bin, target: int, path: str, name: str, number: int) -> None:
+        whole = join(path, name)
+        try:
+            directory = open_below(target, path)
+            try:
+                kept.move(directory, path, name)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            self._tally.count(settled.FAILED)
+            self._items.add(settled.FAILED, whole, f"cannot be deleted: {error.strerror}")
+        else:
+            self._tally.count(settled.DELETED, number)
+            self._items.add(settled.DELETED, whole, f"with {number - 1} below it" if number > 1 else "")
+
+    def _go_on(self, engine: Engine) -> None:
+        """Look again, as long as there was something to do."""
+        while self._mode == SYNC and (self._tally.changes or self._tally.round[settled.UNSTABLE]):
+            if self._tally.rounds == ROUNDS:
+                self._keep_changing = True
+                return
+            engine.round()
+
+    def _expire(self, kept: Bin) -> None:
+        try:
+            kept.expire(self._job.bin_age, self._started)
+        except OSError as error:
+            self._warnings.append(f"the bin {kept.place} cannot be emptied of what is old: {error.strerror}")
+
+    def _learn(self, roots: tuple[int, int]) -> None:
+        self._manifest.learn("source-device", guards.device_of(roots[0]))
+        self._manifest.learn("target-device", guards.device_of(roots[1]))
+        if self._mode == SYNC and not self._tally.round[settled.FAILED]:
+            self._manifest.learn("entries", str(self._tally.entries))
+
+    def _progress(self) -> Progress:
+        tally = self._tally
+        return Progress(tally.rounds, tally.entries, self._total, self._meter.total, time.monotonic() - self._clock)
+
+
+__all__ = ["CHECK", "DRY_RUN", "FULL_CHECK", "SYNC", "run"]
