@@ -17,7 +17,7 @@ from pathlib import Path
 
 from monagent.errors import SyncStopped
 from monagent.sync.paths import open_below, open_child, open_root, remove_tree
-from monagent.sync.scan import BIN_INSIDE, join
+from monagent.sync.scan import BIN_INSIDE
 
 _SUFFIX = ".monagent-bin"
 _DATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
@@ -28,14 +28,15 @@ _NAME_BYTES = 255
 def place_of(target: Path) -> Path:
     """Where the bin of a target stands unless the configuration says otherwise."""
     beside = target.with_name(target.name + _SUFFIX) if target.name else target / BIN_INSIDE
-    fits = len(os.fsencode(beside.name)) <= _NAME_BYTES
+    if len(os.fsencode(beside.name)) > _NAME_BYTES:
+        return target / BIN_INSIDE
     try:
         same = target.stat().st_dev == target.parent.stat().st_dev and not os.path.ismount(target)
     except OSError:
         same = False
     # A run without root, or in a sandbox, may be let into the target alone.
     reachable = beside.is_dir() or os.access(target.parent, os.W_OK | os.X_OK)
-    return beside if fits and same and reachable else target / BIN_INSIDE
+    return beside if same and reachable else target / BIN_INSIDE
 
 
 class Bin:
@@ -120,7 +121,7 @@ class Bin:
     def _directory(self, path: str) -> Iterator[int]:
         """The directory of this run's bin for what stood at `path` below the target."""
         if self._at is None or self._at[0] != path:
-            opened = open_below(self._open_root(make=True), join(self.name, path), make=True)
+            opened = open_below(self._open_root(make=True), f"{self.name}/{path}" if path else self.name, make=True)
             if self._at is not None:
                 os.close(self._at[1])
             self._at = path, opened

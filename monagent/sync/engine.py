@@ -39,7 +39,7 @@ _WITHOUT_NEWS = bytes(flag for flag in range(8) if not flag & READ_AGAIN)
 class _Place:
     """One directory of both trees, with what is still under way in it."""
 
-    __slots__ = ("allowed", "changed", "directories", "entries", "made", "moved", "name", "page", "parent", "path", "pending", "source", "target")  # fmt: skip
+    __slots__ = ("allowed", "changed", "directories", "entries", "made", "moved", "name", "orderly", "page", "parent", "path", "pending", "source", "target")  # fmt: skip
 
     def __init__(self, parent: _Place | None, name: str, path: str, source: int, target: int) -> None:
         self.parent = parent
@@ -51,10 +51,11 @@ class _Place:
         self.entries: dict[str, Known] | None = None
         self.directories: list[str] = []
         self.made: set[str] = set()
+        self.moved: set[str] = set()
         self.pending = 1
         self.allowed = False
         self.changed = False
-        self.moved = True
+        self.orderly = False
 
 
 class Engine:
@@ -182,6 +183,7 @@ class Engine:
         parent.pending += 1
         child = _Place(parent, name, path, *opened)
         child.changed = name in parent.made
+        child.orderly = name not in parent.moved
         return child
 
     def _visit(self, place: _Place) -> None:
@@ -219,13 +221,14 @@ class Engine:
 
     def _pass(self, place: _Place, there: Listing) -> None:
         assert place.page is not None
-        place.moved = False
         place.directories = [
             name
             for name, status in zip(there.names, there.statuses, strict=True)
             if status.st_mode & _FORMAT == _DIRECTORY
         ]
         self._tally.count(settled.SAME, len(there.names) - len(place.directories))
+        if self._tally.rounds == 1:
+            self._tally.words["common"] += len(there.names)
         self._tally.incomplete += _incomplete(place.page.flags)
 
     def _compare(self, place: _Place, there: Listing, here: Listing) -> None:
@@ -233,7 +236,7 @@ class Engine:
         place.entries = {}
         copies = here.as_dict()
         wanted: list[Wanted] = []
-        unmoved = fresh = 0
+        unmoved = fresh = found = 0
         for name, seen in zip(there.names, there.statuses, strict=True):
             copy, known = copies.pop(name, None), remembered.get(name)
             kind = seen.st_mode & _FORMAT
@@ -249,6 +252,12 @@ class Engine:
                 place.entries[name] = known
                 unmoved += 1
                 continue
+            if kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
+                place.directories.append(name)
+                found += 1
+                if known is None or mark_of(seen) != known.source or mark_of(copy) != known.target:
+                    place.moved.add(name)
+                continue
             if copy is None and known is None and kind == _REGULAR and seen.st_nlink == 1 and place.allowed:
                 wanted.append(Wanted(name, seen.st_size, fresh=True))
                 fresh += 1
@@ -258,7 +267,7 @@ class Engine:
                 wanted.append(one)
         self._tally.count(settled.SAME, unmoved)
         if self._tally.rounds == 1:
-            self._tally.words["common"] += unmoved
+            self._tally.words["common"] += unmoved + found
             self._tally.words["left_only"] += fresh
         for name, status in copies.items():
             self._extra(place, name, status)
@@ -303,7 +312,7 @@ class Engine:
         kind: int,
     ) -> Wanted | None:
         if kind == _DIRECTORY:
-            self._directory(place, name, missing=copy is None)
+            self._make_directory(place, name)
         elif kind != _REGULAR:
             self._take(place, self._others.settle(place.source, place.target, place.path, name, seen))
         elif seen.st_nlink > 1:
@@ -333,17 +342,17 @@ class Engine:
         self._links.learn(place.target, place.path, name, seen, done)
         return done
 
-    def _directory(self, place: _Place, name: str, *, missing: bool) -> None:
-        if missing:
-            try:
-                os.mkdir(name, 0o700, dir_fd=place.target)
-            except OSError as error:
-                self._note(Settled(name, settled.FAILED, failure(error)), place.path)
-                return
-            place.changed = True
-            place.made.add(name)
-            self._note(Settled(name, settled.MADE), place.path)
+    def _make_directory(self, place: _Place, name: str) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=place.target)
+        except OSError as error:
+            self._note(Settled(name, settled.FAILED, failure(error)), place.path)
+            return
+        place.changed = True
+        place.made.add(name)
+        place.moved.add(name)
         place.directories.append(name)
+        self._note(Settled(name, settled.MADE), place.path)
 
     def _give_room(self, place: _Place, name: str, seen: os.stat_result) -> bool:
         """Put what is of another type than the source's out of the way; False when there is nothing more to do."""
@@ -441,7 +450,7 @@ class Engine:
 
     def _finish(self, place: _Place) -> None:
         try:
-            if place.moved or place.changed:
+            if place.changed or not place.orderly:
                 self._put_in_order(place)
             if place.entries is not None and (place.page is None or place.entries != place.page.entries()):
                 self._manifest.put(place.path, place.entries)
@@ -466,7 +475,8 @@ class Engine:
                 return
             if not self._change:
                 if wrong != ["time"] or not place.changed:
-                    self._note(Settled(name, settled.METADATA_DIFFERS, ", ".join(wrong)), "")
+                    self._tally.count(settled.METADATA_DIFFERS, compared=False)
+                    self._items.add(settled.METADATA_DIFFERS, name, ", ".join(wrong))
                 return
             self._allow(place)
             lost = give(place.target, seen, self._rights, theirs, has)

@@ -124,6 +124,8 @@ class _Run:
             with self._engine(roots) as (engine, view, kept):
                 self._before = lambda: self._judge_size(view, roots[0], kept)
                 engine.round()
+                if not self._tally.entries:
+                    raise SyncStopped(f"nothing of the source {job.source} is left by the excludes")
                 self._delete(engine, kept, roots[1])
                 self._go_on(engine)
                 if change:

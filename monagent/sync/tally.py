@@ -77,9 +77,9 @@ class Tally:
         self.round.clear()
         self.entries = self.bytes = self.incomplete = 0
 
-    def count(self, action: str, number: int = 1) -> None:
-        """So many entries came to that."""
-        if self.rounds == 1 and action in _WORDS:
+    def count(self, action: str, number: int = 1, *, compared: bool = True) -> None:
+        """So many entries came to that; directories themselves are not among those that were compared."""
+        if compared and self.rounds == 1 and action in _WORDS:
             self.words[_WORDS[action]] += number
         if action != settled.SAME:
             self.actions[action] += number

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from monagent.agent.backups import Backups as SyncBackups
 from monagent.agent.commands.kind import Tools
 from monagent.agent.journal import Journal
 from monagent.errors import Fault, Refused
@@ -117,6 +118,7 @@ def tools(
         "move": _no_server,
         "server_url": lambda: "http://127.0.0.1:1/",
         "status": lambda: status or {},
+        "backups": SyncBackups({}),
     }
     return Tools(**parts | replaced)
 

@@ -56,7 +56,7 @@ def make(work: Work) -> Iterator[Callable[..., Executor]]:
     made: list[Executor] = []
 
     def start(workers: int = 2) -> Executor:
-        executor = Executor(workers, work.perform, work.failed, work.finish, lambda method: method == "long")
+        executor = Executor(workers, work.perform, work.failed, work.finish, lambda method: method)
         made.append(executor)
         executor.start()
         return executor

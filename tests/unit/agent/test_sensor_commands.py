@@ -131,8 +131,8 @@ def test_the_commands_are_what_the_protocol_says() -> None:
     kinds = commands.load()
     update, restore = kinds["cmd_update_sensor_code"], kinds["cmd_restore_sensor_code"]
 
-    assert (update.long, update.unticketed, update.direct) == (True, True, None)
-    assert (restore.long, restore.unticketed, restore.direct) == (True, False, None)
+    assert (update.lane, update.unticketed, update.direct) == ("long", True, None)
+    assert (restore.lane, restore.unticketed, restore.direct) == ("long", False, None)
     assert update.usage == "cmd_update_sensor_code(ticket, sensor) or cmd_update_sensor_code(sensor)"
     assert restore.usage == "cmd_restore_sensor_code(ticket, sensor)"
 

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 def _uncommented(path: Path) -> None:
     text = re.sub(r"^# ", "", path.read_text("utf-8"), flags=re.MULTILINE)
-    path.write_text(re.sub(r"^(source|target) =$", r"\1 = /somewhere", text, flags=re.MULTILINE), "utf-8")
+    path.write_text(re.sub(r"^(source|target) =$", r"\1 = /somewhere/\1", text, flags=re.MULTILINE), "utf-8")
 
 
 def test_the_example_says_what_no_file_at_all_would(path: Path, tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "backup:home": {
         "source": Path("/home"), "target": Path("/backup/home"), "exclude": (), "compare": "content", "delete": False,
-        "max_delete": "10%", "max_shrink": "30%", "max_age": 26 * 3600.0, "reflink": False, "mail": "",
+        "max_delete": "10%", "max_shrink": "30%", "max_age": 26 * 3600.0, "reflink": False, "mail": "", "bin": None,
+        "bin_age": 30 * 86400.0, "nice": 10, "ionice": -1, "bandwidth": -1,
     },
     "mail": {"host": "localhost", "port": 25, "security": "none", "user": "", "password_file": None, "sender": ""},
     "mail:morning": {"to": (), "subject": "", "template": "report"},
