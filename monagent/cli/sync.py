@@ -20,10 +20,11 @@ from monagent.config import settings, values
 
 if TYPE_CHECKING:
     from monagent.sync.job import SyncJob
-    from monagent.sync.progress import Progress, Watch
+    from monagent.sync.progress import Look, Show
     from monagent.sync.report import Report
 
 _STATE_HOME = "~/.local/state"
+PAUSE_SECONDS = 0.2
 
 
 @click.command()
@@ -79,8 +80,8 @@ def sync(
     from monagent.sync.run import run  # noqa: PLC0415
 
     mode = DRY_RUN if dry_run else FULL_CHECK if full else CHECK if check else SYNC
-    with _shown_progress(quiet=quiet) as watch:
-        report = run(job, mode, accept=accept, watch=watch)
+    with _shown_progress(quiet=quiet) as show:
+        report = run(job, mode, accept=accept, show=show)
     _show(report, job, as_json=as_json, as_html=as_html, quiet=quiet)
     context.exit(report.exit_code)
 
@@ -163,23 +164,29 @@ def _show_history(job: SyncJob, *, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _shown_progress(*, quiet: bool) -> Iterator[Watch]:
+def _shown_progress(*, quiet: bool) -> Iterator[Show]:
     """A bar on a terminal, and nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
-        yield lambda _progress: None
+        yield lambda _look: None
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
     from rich.progress import Progress as Bar  # noqa: PLC0415
 
     from monagent.sync.overdue import age  # noqa: PLC0415
+    from monagent.sync.progress import every  # noqa: PLC0415
     from monagent.sync.report import readable  # noqa: PLC0415
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}")
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
         task = bar.add_task("looking", total=None, told="")
 
-        def watch(progress: Progress) -> None:
+        looks: list[Look] = []
+
+        def update() -> None:
+            if not looks:
+                return
+            progress = looks[-1]()
             rate = f"{readable(int(progress.bytes / max(progress.seconds, 0.1)))}/s"
             left = progress.seconds_left
             told = [f"{progress.entries:,} entries", readable(progress.bytes), rate]
@@ -190,6 +197,8 @@ def _shown_progress(*, quiet: bool) -> Iterator[Watch]:
                 completed=progress.entries,
                 total=progress.total or None,
                 told=", ".join(told),
+                refresh=True,
             )
 
-        yield watch
+        with every(PAUSE_SECONDS, update):
+            yield looks.append

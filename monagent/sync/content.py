@@ -127,7 +127,6 @@ class Contents:
     def _copy_extent(self, source: int, target: int, at: int, end: int, *, in_kernel: bool) -> None:
         while at < end:
             wanted = min(end - at, 8 * _CHUNK)
-            self.spend(wanted)
             if in_kernel:
                 try:
                     count = os.copy_file_range(source, target, wanted, at, at)
@@ -142,17 +141,18 @@ class Contents:
                 _write_all(target, data, at)
             if not count:  # it became shorter; whoever copies looks at it again
                 return
+            self.spend(count)
             at += count
 
     def _fill(self, descriptor: int, buffer: bytearray, at: int) -> int:
         """Fill the buffer as far as the file goes."""
-        self.spend(len(buffer))
         count = os.preadv(descriptor, [buffer], at)
         while 0 < count < len(buffer):
             more = os.preadv(descriptor, [memoryview(buffer)[count:]], at + count)
             if not more:
                 break
             count += more
+        self.spend(count)
         return count
 
     def _buffers(self) -> tuple[bytearray, bytearray]:

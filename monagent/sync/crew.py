@@ -6,7 +6,6 @@ and thread that called `do()` or `finish()`.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import mmap
 import multiprocessing
@@ -17,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
 from monagent.errors import SyncStopped
+from monagent.priority import end_with_parent
 from monagent.sync.content import Bandwidth
 from monagent.sync.files import Files
 from monagent.sync.manifest import Known
@@ -28,7 +28,6 @@ ALONE_FILES, ALONE_BYTES = 2000, 64 * 1024 * 1024
 """What is settled before others are called: starting them costs as much as some hundred small files."""
 _UNDER_WAY = 4
 """Batches that each worker may hold, so that none waits for work and little has to be remembered."""
-_PR_SET_PDEATHSIG = 1
 
 
 class Wanted(NamedTuple):
@@ -147,7 +146,7 @@ class Crew:
     # -- in the worker ------------------------------------------------------------------------------------------
 
     def _work(self, connection: Connection, other_end: Connection, number: int) -> None:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        end_with_parent()
         gc.disable()  # nothing here goes in circles
         other_end.close()
         for held in self._workers:

@@ -74,7 +74,6 @@ class Engine:
         tally: Tally,
         items: Items,
         before_change: Callable[[], None],
-        on_progress: Callable[[], None],
     ) -> None:
         """
         Args:
@@ -89,7 +88,6 @@ class Engine:
             tally: counts.
             items: lists.
             before_change: called once before the first change; raises when there must be none.
-            on_progress: called after each directory.
         """
         self._mode = mode
         self._change = mode == SYNC
@@ -106,7 +104,6 @@ class Engine:
         self._tally = tally
         self._items = items
         self._before_change = before_change
-        self._on_progress = on_progress
         self._rights = Rights.ours()
         self._crew = crew(self._settled)
         self._places: dict[str, _Place] = {}
@@ -204,7 +201,6 @@ class Engine:
             self._compare(place, there, here)
         self._tally.entries += len(there.names)
         self._tally.bytes += sum([status.st_size for status in there.statuses if status.st_mode & _FORMAT == _REGULAR])
-        self._on_progress()
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
 

@@ -16,12 +16,12 @@ import signal
 import socket
 import sys
 from dataclasses import asdict
-from types import FrameType
 from typing import Any
 
 from monagent.errors import SyncStopped
+from monagent.priority import end_with_parent
 from monagent.sync.job import asked
-from monagent.sync.progress import Progress
+from monagent.sync.progress import Look, every
 from monagent.sync.run import run
 
 REQUEST_LIMIT = 1 << 20
@@ -39,6 +39,7 @@ def main(descriptor: int) -> None:
             if os.fork() == 0:
                 requests.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                end_with_parent()
                 _run_and_exit(data, descriptors[0])
             for held in descriptors:
                 os.close(held)
@@ -49,8 +50,6 @@ def _run_and_exit(request: bytes, descriptor: int) -> None:
     try:
         _serve(request, descriptor)
         code = 0
-    except BrokenPipeError:
-        pass  # the agent is gone, and so are we
     except Exception as error:  # noqa: BLE001 - the top of a process
         with contextlib.suppress(OSError):
             _tell(descriptor, {"failed": f"{type(error).__name__}: {error}"})
@@ -60,22 +59,19 @@ def _run_and_exit(request: bytes, descriptor: int) -> None:
 
 def _serve(request: bytes, descriptor: int) -> None:
     job, mode = asked(request)
-    at = Progress(1, 0, 0, 0, 0.0)
+    looks: list[Look] = []
 
-    def watch(progress: Progress) -> None:
-        nonlocal at
-        at = progress
+    def beat() -> None:
+        try:
+            _tell(descriptor, {"progress": asdict(looks[-1]()) if looks else {}})
+        except OSError:
+            os._exit(1)  # the agent is gone, and so are we
 
-    def beat(_number: int, _frame: FrameType | None) -> None:
-        _tell(descriptor, {"progress": asdict(at)})
-
-    signal.signal(signal.SIGALRM, beat)
-    signal.setitimer(signal.ITIMER_REAL, BEAT_SECONDS, BEAT_SECONDS)
-    try:
-        outcome = run(job, mode, watch=watch).outcome()
-    except SyncStopped as error:
-        outcome = {"status": "error", "message": f"nothing was done: {error}", "job": job.name, "mode": mode}
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    with every(BEAT_SECONDS, beat):
+        try:
+            outcome = run(job, mode, show=looks.append).outcome()
+        except SyncStopped as error:
+            outcome = {"status": "error", "message": f"nothing was done: {error}", "job": job.name, "mode": mode}
     _tell(descriptor, {"outcome": outcome})
 
 

@@ -98,6 +98,8 @@ def history(state: Path, limit: int) -> tuple[list[PastRun], dict[str, str]]:
         return [], {}
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(state / FILE))}?mode=ro", uri=True)) as database:
+            if database.execute("PRAGMA user_version").fetchone() == (0,):  # it is just being made
+                return [], {}
             facts = dict(database.execute("SELECT name, value FROM facts WHERE name <> 'key'").fetchall())
             rows = database.execute(_NEWEST, (limit,)).fetchall()
     except (OSError, sqlite3.Error) as error:

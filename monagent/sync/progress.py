@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +33,22 @@ class Progress:
         return self.seconds * (self.total - self.entries) / self.entries
 
 
-Watch = Callable[[Progress], None]
+Look = Callable[[], Progress]
+Show = Callable[[Look], None]
+"""Is given, when a run begins, what tells how far it is at any moment."""
 
 
-def unwatched(_progress: Progress) -> None:
+def unwatched(_look: Look) -> None:
     """Nobody looks."""
 
 
-class Pace:
-    """Calls whoever watches, often enough and not more often."""
-
-    def __init__(self, watch: Watch, look: Callable[[], Progress]) -> None:
-        self._watch = watch
-        self._look = look
-        self._next = 0.0
-
-    def tick(self) -> None:
-        """Something was done."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + PAUSE_SECONDS
-            self._watch(self._look())
+@contextlib.contextmanager
+def every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    """Call something now and then, from the main thread, whatever that is doing meanwhile; workers are not disturbed."""
+    former = signal.signal(signal.SIGALRM, lambda _number, _frame: do())
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)

@@ -20,21 +20,21 @@ from monagent.sync.files import Files, Rules
 from monagent.sync.job import CHECK, CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
 from monagent.sync.manifest import Manifest, PastRun
 from monagent.sync.paths import open_below
-from monagent.sync.progress import Pace, Progress, Watch, unwatched
+from monagent.sync.progress import Progress, Show, unwatched
 from monagent.sync.report import DONE, Report
 from monagent.sync.scan import join
 from monagent.sync.tally import Items, Tally
 from monagent.sync.view import View, exclusion
 
 
-def run(job: SyncJob, mode: str = SYNC, *, accept: bool = False, watch: Watch = unwatched) -> Report:
+def run(job: SyncJob, mode: str = SYNC, *, accept: bool = False, show: Show = unwatched) -> Report:
     """Do a job once.
 
     Args:
         job: what is to be done.
         mode: one of those in `job`.
         accept: take the source and the target as they are now, whatever they were last time.
-        watch: told now and then how far it is.
+        show: is given what tells how far it is.
 
     Raises:
         SyncStopped: another run is under way, or what is remembered cannot be used. Every other refusal is in the report.
@@ -47,14 +47,14 @@ def run(job: SyncJob, mode: str = SYNC, *, accept: bool = False, watch: Watch = 
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         with guards.locked(job.state), contextlib.closing(Manifest(job.state)) as manifest:
-            return _Run(job, mode, manifest, accept=accept, watch=watch).report()
+            return _Run(job, mode, manifest, accept=accept, show=show).report()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         gc.enable()
 
 
 class _Run:
-    def __init__(self, job: SyncJob, mode: str, manifest: Manifest, *, accept: bool, watch: Watch) -> None:
+    def __init__(self, job: SyncJob, mode: str, manifest: Manifest, *, accept: bool, show: Show) -> None:
         self._job = job
         self._mode = mode
         self._manifest = manifest
@@ -65,11 +65,11 @@ class _Run:
         self._total = 0
         self._started = time.time()
         self._clock = time.monotonic()
-        self._pace = Pace(watch, self._progress)
         self._warnings: list[str] = []
         self._pending = 0
         self._keep_changing = False
         self._before: Callable[[], None] | None = None
+        show(self._progress)
 
     def report(self) -> Report:
         stopped = SyncStopped("", DONE)
@@ -154,7 +154,6 @@ class _Run:
             self._tally,
             self._items,
             self._before_change,
-            self._pace.tick,
         )
         try:
             yield engine, view, kept
