@@ -73,7 +73,7 @@ class Contents:
             return self.tag_of(self.small(descriptor, size))
         one, _ = self._buffers()
         made, at = Poly1305(self._key), 0
-        while count := self._fill(descriptor, one, at):
+        while at <= size and (count := self._fill(descriptor, one, at)):  # one that grows has no end
             made.update(one if count == _CHUNK else one[:count])
             at += count
         return made.finalize()
@@ -96,7 +96,7 @@ class Contents:
         made, at = Poly1305(self._key), 0
         while True:
             count = self._fill(one, buffer, at)
-            if self._fill(other, other_buffer, at) != count:
+            if self._fill(other, other_buffer, at) != count or at + count > size:
                 return None
             if count == _CHUNK:
                 if buffer != other_buffer:

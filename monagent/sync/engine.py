@@ -476,7 +476,10 @@ class Engine:
                 return
             self._allow(place)
             lost = give(place.target, seen, self._rights, theirs, has)
-            if not place.changed or lost:
+            if os.fstat(place.target).st_mtime_ns != seen.st_mtime_ns:
+                lost.append("exact time")
+            silent = place.changed or (wrong == ["time"] and "exact time" in lost)
+            if not silent or set(lost) - {"exact time"}:
                 self._tally.actions[settled.METADATA] += 1
                 self._items.add(settled.METADATA, name, ", ".join([*wrong, *(f"not kept: {word}" for word in lost)]))
             self._tally.lost.update(lost)

@@ -142,7 +142,12 @@ class Files:
             os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
             beside = ""
             flags = (INCOMPLETE if lost else 0) | (YOUNG if is_young(seen.st_ctime_ns, now) else 0)
-            known = Known(mark_of(seen), mark_of(os.fstat(new)), self._contents.tag_of(data), flags)
+            there = os.fstat(new)
+            if there.st_mtime_ns != seen.st_mtime_ns:  # somebody has written into it since, or it has a coarse clock
+                done = self.settle(source, target, path, name, None, look=True)
+                plain = done.action in (settled.SAME, settled.METADATA)
+                return done._replace(action=settled.COPIED, detail="", size=size) if plain else done
+            known = Known(mark_of(seen), mark_of(there), self._contents.tag_of(data), flags)
             return Settled(name, settled.COPIED, "", size, known, lost)
         except OSError:
             return self.settle(source, target, path, name, None, look=False)  # it will say what is wrong
@@ -211,9 +216,14 @@ class Files:
             lost = tuple(give(copy, seen, self._rights, theirs, has))
         except PermissionError:
             return self._copy(case)  # it is not ours; a new one is
+        there = os.fstat(copy)
+        lost += _lost_time(seen, there)
         flags |= INCOMPLETE if lost else KEPT_WHOLE
-        known = Known(mark_of(seen), mark_of(os.fstat(copy)), tag, flags)
-        return Settled(case.name, settled.METADATA, ", ".join(wrong), known=known, lost=lost, read=read)
+        known = Known(mark_of(seen), mark_of(there), tag, flags)
+        if self._rules.contents and self._contents.tag(copy, seen.st_size) != tag:
+            return self._copy(case)  # it was written into after it was read, and we have set its times back
+        action = settled.SAME if wrong == ["time"] and lost == _lost_time(seen, there) != () else settled.METADATA
+        return Settled(case.name, action, ", ".join(wrong), known=known, lost=lost, read=read)
 
     # -- it is not --------------------------------------------------------------------------------------------------
 
@@ -266,13 +276,16 @@ class Files:
             os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
             placed = True
             there = os.fstat(new)
+            if there.st_mtime_ns != seen.st_mtime_ns and self._contents.tag(new, seen.st_size) != tag:
+                return None  # somebody has written into the copy since its time was set
         finally:
             os.close(new)
             if not placed:
                 with contextlib.suppress(OSError):  # what stays is removed by the next run
                     os.unlink(beside, dir_fd=target)
-        flags = (INCOMPLETE if lost else 0) | (YOUNG if is_young(seen.st_ctime_ns, now) else 0)
-        known = Known(mark_of(seen), mark_of(there), tag, flags)
+        lost += _lost_time(seen, there)
+        young = is_young(seen.st_ctime_ns, now) or (bool(_lost_time(seen, there)) and is_young(there.st_ctime_ns, now))
+        known = Known(mark_of(seen), mark_of(there), tag, (INCOMPLETE if lost else 0) | (YOUNG if young else 0))
         return Settled(name, settled.COPIED if old is None else settled.UPDATED, "", seen.st_size, known, tuple(lost))
 
     def _fill(self, original: int, seen: os.stat_result, new: int) -> bytes | None:
@@ -296,6 +309,11 @@ _KEPT = "; the copy stays as it is"
 _UNKNOWN_SIDE = f"the contents differ, and neither side's times have moved{_KEPT}"
 _SOURCE_SIDE = f"the source's content has changed, and none of its times{_KEPT}"
 _COPY_SIDE = "the copy's content has changed, and none of its times"
+
+
+def _lost_time(seen: os.stat_result, there: os.stat_result) -> tuple[str, ...]:
+    """What a file system with a coarse clock cannot keep; others have the time that we gave."""
+    return () if seen.st_mtime_ns == there.st_mtime_ns else ("exact time",)
 
 
 def _rotten(case: _Case, known: Known, action: str, what: str) -> Settled:
