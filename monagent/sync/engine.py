@@ -426,8 +426,8 @@ class Engine:
         self._tally.count(one.action)
         self._tally.copied += one.size
         self._tally.read += one.read
-        for word in one.lost:
-            self._tally.lost[word] += 1
+        if self._tally.rounds == 1 or one.action in settled.CHANGES:
+            self._tally.lost.update(one.lost)
         if one.action == settled.VANISHED or (one.action == settled.SAME and not one.lost):
             return
         detail = "; ".join(filter(None, (one.detail, f"not kept: {', '.join(one.lost)}" if one.lost else "")))
@@ -482,7 +482,8 @@ class Engine:
             if not silent or set(lost) - {"exact time"}:
                 self._tally.actions[settled.METADATA] += 1
                 self._items.add(settled.METADATA, name, ", ".join([*wrong, *(f"not kept: {word}" for word in lost)]))
-            self._tally.lost.update(lost)
+            if self._tally.rounds == 1:
+                self._tally.lost.update(lost)
         except OSError as error:
             self._note(Settled(name, settled.FAILED, failure(error)), "")
 

@@ -111,46 +111,44 @@ class Files:
             os.close(original)
 
     def fresh(self, source: int, target: int, path: str, name: str) -> Settled:
-        """Copy a file that has no copy yet; most are small, and get a way that is short.
+        """Copy a file that has no copy yet, see `settle()`. Most are small, and get a way that is short."""
+        if target != self._plain_directory:
+            self._plain_directory = target if is_plain(target) else -1
+        done = None
+        if target == self._plain_directory:
+            try:
+                done = self._copy_small(source, target, name)
+            except OSError:
+                done = None  # the thorough way will say what is wrong
+        return done or self.settle(source, target, path, name, None, look=False)
 
-        See `settle()`. This is the one place where microseconds are counted: a first run comes by here for every file.
-        """
-        original = new = -1
-        beside = ""
-        now = time.time_ns()
+    def _copy_small(self, source: int, target: int, name: str) -> Settled | None:
+        """Copy a small and plain file; None where that will not do. A first run comes by here: microseconds count."""
+        original, new, beside, now = -1, -1, "", time.time_ns()
         try:
             original = os.open(name, self._read_flags, dir_fd=source)
             seen = os.fstat(original)
             size = seen.st_size
-            if size > SMALL or not seen.st_blocks or seen.st_mode & _FORMAT_AND_SET_ID != stat.S_IFREG:
-                return self.settle(source, target, path, name, None, look=False)
-            if target != self._plain_directory:
-                self._plain_directory = target if is_plain(target) else -1
-            if target != self._plain_directory or os.listxattr(original):
-                return self.settle(source, target, path, name, None, look=False)
+            is_small = size <= SMALL and seen.st_blocks and seen.st_mode & _FORMAT_AND_SET_ID == stat.S_IFREG
+            if not is_small or os.listxattr(original):
+                return None
             beside = f"{self._prefix}{next(self._numbers):x}"
             new = os.open(beside, _NEW_FILE, 0o600, dir_fd=target)
             data = os.pread(original, size + 1, 0)
             self._contents.spend(size)
             os.pwrite(new, data, 0)
-            if os.pread(new, size + 1, 0) != data or len(data) != size:
-                return self.settle(source, target, path, name, None, look=False)
+            is_whole = len(data) == size and os.pread(new, size + 1, 0) == data
             after = os.fstat(original)
-            if after.st_ctime_ns != seen.st_ctime_ns or after.st_mtime_ns != seen.st_mtime_ns:
-                return self.settle(source, target, path, name, None, look=False)
+            if not is_whole or after.st_ctime_ns != seen.st_ctime_ns or after.st_mtime_ns != seen.st_mtime_ns:
+                return None
             lost = give_new(new, seen, self._rights)
             os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
-            beside = ""
+            beside, there = "", os.fstat(new)
+            if there.st_mtime_ns != seen.st_mtime_ns:  # somebody has written into it since
+                return None
             flags = (INCOMPLETE if lost else 0) | (YOUNG if is_young(seen.st_ctime_ns, now) else 0)
-            there = os.fstat(new)
-            if there.st_mtime_ns != seen.st_mtime_ns:  # somebody has written into it since, or it has a coarse clock
-                done = self.settle(source, target, path, name, None, look=True)
-                plain = done.action in (settled.SAME, settled.METADATA)
-                return done._replace(action=settled.COPIED, detail="", size=size) if plain else done
             known = Known(mark_of(seen), mark_of(there), self._contents.tag_of(data), flags)
             return Settled(name, settled.COPIED, "", size, known, lost)
-        except OSError:
-            return self.settle(source, target, path, name, None, look=False)  # it will say what is wrong
         finally:
             if original >= 0:
                 os.close(original)

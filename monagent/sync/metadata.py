@@ -128,9 +128,11 @@ def give(
 
 
 def is_plain(directory: int) -> bool:
-    """Whether a new file in a directory is ours, with our group and without attributes."""
+    """Whether a new file in a directory is ours, with our group and without attributes, and has an exact time."""
     try:
-        return not os.fstat(directory).st_mode & stat.S_ISGID and not os.listxattr(directory)
+        status = os.fstat(directory)
+        is_coarse = status.st_ctime_ns % 1_000_000_000 == 0
+        return not is_coarse and not status.st_mode & stat.S_ISGID and not os.listxattr(directory)
     except OSError:
         return False
 
