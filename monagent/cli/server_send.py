@@ -13,7 +13,7 @@ from monagent.cli.server_check import tell_no_result, wait_for
 from monagent.cli.server_options import config_option, known_host, open_store, require_server
 from monagent.config import server_settings
 from monagent.models import is_sensor_name
-from monagent.protocol import RESTORE_SENSOR_CODE, UPDATE_CONFIG, UPDATE_SENSOR_CODE
+from monagent.protocol import RESTORE_SENSOR_CODE, SYNC_BACKUP, UPDATE_CONFIG, UPDATE_SENSOR_CODE
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.packages import ENDINGS, Packages
 
@@ -29,6 +29,7 @@ class _Sendable:
 
 _SENDABLE = {
     "list-sensors": _Sendable("cmd_list_sensors"),
+    "sync-backup": _Sendable(SYNC_BACKUP, "JOB", 3600.0),
     "restore-sensor": _Sendable(RESTORE_SENSOR_CODE, "SENSOR", 120.0),
     "status": _Sendable("cmd_status"),
     "update-config": _Sendable(UPDATE_CONFIG, seconds=120.0),
@@ -39,16 +40,23 @@ _SENDABLE = {
 @click.command()
 @click.argument("host_name", metavar="HOST")
 @click.argument("command", metavar="COMMAND", type=click.Choice(sorted(_SENDABLE)))
-@click.argument("arguments", metavar="[SENSOR]", nargs=-1)
+@click.argument("arguments", metavar="[SENSOR | JOB]", nargs=-1)
 @click.option(
     "--wait",
     type=float,
-    help="Seconds to wait for the outcome. Default: 120 to update or restore, 60 for the others.",
+    help="Seconds to wait for the outcome. Default: 3600 to sync, 120 to update or restore, 60 for the others.",
 )
+@click.option("--check", is_flag=True, help="sync-backup: look whether the backup is equal, change nothing.")
 @config_option
 @click.pass_context
 def send(
-    context: click.Context, host_name: str, command: str, arguments: tuple[str, ...], wait: float | None, config: Path
+    context: click.Context,
+    host_name: str,
+    command: str,
+    arguments: tuple[str, ...],
+    wait: float | None,
+    check: bool,
+    config: Path,
 ) -> None:
     """Send COMMAND to HOST now and print its outcome as JSON. `monserver run` must be running.
 
@@ -57,6 +65,7 @@ def send(
     monserver send web1 list-sensors         its sensors, each with its help
     monserver send web1 update-sensor disk   fetch and install the package of disk
     monserver send web1 restore-sensor disk  put the newest backup of disk back
+    monserver send web1 sync-backup data     make the [backup:data] of its client.cfg equal
     monserver send web1 update-config        move to the server that this one names
 
     The package of disk is disk.tar.bz2, disk.tar.gz or disk.tar.xz in the [sensor] source_dir of server.cfg.
@@ -71,12 +80,14 @@ def send(
     """  # noqa: D301 - click wants the backspace itself
     sendable = _SENDABLE[command]
     _check_usage(command, sendable, arguments)
+    if check and sendable.method != SYNC_BACKUP:
+        raise click.UsageError("--check is for sync-backup")
     store = open_store(config)
     host = known_host(store, host_name)
     require_server(config)
     if sendable.method == UPDATE_SENSOR_CODE:
         _warn_without_package(arguments[0], config)
-    ticket = Dispatcher(store).send(host, sendable.method, arguments)
+    ticket = Dispatcher(store).send(host, sendable.method, (*arguments, "check") if check else arguments)
     seconds = sendable.seconds if wait is None else wait
     outcome = wait_for(lambda: store.outcome(ticket), seconds)
     if outcome is None:
@@ -101,7 +112,7 @@ def _check_usage(command: str, sendable: _Sendable, arguments: Sequence[str]) ->
         )
     if arguments and not is_sensor_name(arguments[0]):
         raise click.UsageError(
-            f"{arguments[0]!r} is not the name of a sensor (letters, digits, _ - . and at most 64 of them)"
+            f"{arguments[0]!r} is not the name of a {sendable.takes.lower()} (letters, digits, _ - . and at most 64 of them)"
         )
 
 

@@ -10,6 +10,8 @@ import os
 import stat
 from dataclasses import dataclass
 
+_OWNERS = 1 << 0 | 1 << 3
+"""CAP_CHOWN and CAP_FOWNER (capabilities(7))."""
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _ACLS = "system.posix_acl_"
 _FOR_EVERYBODY = ("user.", _ACLS)
@@ -23,13 +25,25 @@ class Rights:
     """What this process may give to a copy."""
 
     root: bool
+    """Whether any owner can be given: as root, or by capabilities that the service was given."""
     groups: frozenset[int]
     ids: tuple[int, int]
 
     @classmethod
     def ours(cls) -> Rights:
         """Of the process that asks."""
-        return cls(os.geteuid() == 0, frozenset([os.getegid(), *os.getgroups()]), (os.geteuid(), os.getegid()))
+        return cls(_may_give_away(), frozenset([os.getegid(), *os.getgroups()]), (os.geteuid(), os.getegid()))
+
+
+def _may_give_away() -> bool:
+    if os.geteuid() == 0:
+        return True
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration, ValueError):
+        return False
+    return effective & _OWNERS == _OWNERS
 
 
 def attributes(descriptor: int | str, rights: Rights) -> dict[str, bytes]:
