@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import acknowledging, footprint, machine, sensors
+from benchmarks import acknowledging, backup, footprint, machine, sensors
 from benchmarks.agent import Agent
 from benchmarks.load import Sink
 from benchmarks.programs import BenchmarkError, compile_all
@@ -71,6 +71,11 @@ class Bench:
         """Changing and listing sensors."""
         return [*sensors.updates(self.folder), *sensors.inventory(self.folder)]
 
+    def backup(self) -> list[Row]:
+        """Backups beside rsync."""
+        full = self.effort.rounds > 1
+        return backup.rows(self.folder / "backup", 3 if full else 1, 1.0 if full else 0.1)
+
     def _agent(self, name: str, *, workers: int = 8, quiet: bool = True) -> Agent:
         return Agent(self.folder / name, self.sink.url, self.programs["tiny"], workers=workers, quiet=quiet)
 
@@ -96,18 +101,27 @@ def _group(name: str, measure: Callable[[], list[Row]]) -> list[Row]:
         _say("done with " + name)
 
 
-def _measure(folder: Path, effort: Effort) -> list[Row]:
+def _measure(folder: Path, effort: Effort, only: str | None) -> list[Row]:
     programs = compile_all(folder)
     with Sink(programs["load"]) as sink:
         bench = Bench(folder, programs, sink, effort)
-        groups = [bench.throughput, bench.logging, bench.acknowledging, bench.idle, bench.start, bench.sensors]
-        return [row for group in groups for row in _group(group.__name__, group)]
+        groups = [
+            bench.throughput,
+            bench.logging,
+            bench.acknowledging,
+            bench.idle,
+            bench.start,
+            bench.sensors,
+            bench.backup,
+        ]
+        return [row for group in groups if only in (None, group.__name__) for row in _group(group.__name__, group)]
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the agent of this checkout.")
     parser.add_argument("--quick", action="store_true", help="one round, shorter: rough figures in half a minute")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a figure is beyond its limit")
+    parser.add_argument("--only", metavar="GROUP", help="one group of rows, by its name (example: backup)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, for programs, too")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where the agents keep their state; decides the disk")
     return parser.parse_args()
@@ -122,7 +136,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="run-", dir=parent) as folder:
         facts = machine.facts(Path(folder))
         print("\n".join(f"{name:<12} {fact}" for name, fact in facts.items()), end="\n\n", flush=True)
-        rows = _measure(Path(folder), QUICK if arguments.quick else FULL)
+        rows = _measure(Path(folder), QUICK if arguments.quick else FULL, arguments.only)
     _say("")
     print(table(rows))
     print(f"\nmeasured in {time.monotonic() - started:.0f} s")

@@ -9,7 +9,18 @@ from statistics import median
 from typing import Any
 
 _COMPARE = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
-_DECIMALS = {"/s": 0, "": 2, "µs": 0, "ms": 2, "MB": 1, "s": 3}
+_DECIMALS = {
+    "of rsync -a": 2,
+    "of rsync -ac": 2,
+    "of rsync -nac": 2,
+    "files": 0,
+    "/s": 0,
+    "": 2,
+    "µs": 0,
+    "ms": 2,
+    "MB": 1,
+    "s": 3,
+}
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from monagent.sync.crew import Crew, Wanted
 from monagent.sync.files import Files, failure
 from monagent.sync.job import CONTENT, FULL_CHECK, SYNC, SyncJob
 from monagent.sync.links import Links
-from monagent.sync.manifest import INCOMPLETE, READ_AGAIN, Known, Manifest, Page, joined
+from monagent.sync.manifest import INCOMPLETE, READ_AGAIN, YOUNG, Known, Manifest, Page, joined
 from monagent.sync.metadata import Rights, attributes, differences, give
 from monagent.sync.others import Others
-from monagent.sync.paths import open_child
-from monagent.sync.scan import Listing, join, mark_of, read_directory
+from monagent.sync.paths import open_below, open_child
+from monagent.sync.scan import Listing, Mark, is_young, join, look_at, mark_of, read_directory, read_names
 from monagent.sync.settled import Settled
 from monagent.sync.tally import Items, Tally
 from monagent.sync.view import View
@@ -30,6 +30,8 @@ from monagent.sync.view import View
 ROUNDS = 3
 BATCH_FILES, BATCH_BYTES = 128, 32 * 1024 * 1024
 """What is handed to a worker at once."""
+TOUCHES = 20_000
+"""Changes of a round that are remembered one by one; with more everything is gone through again."""
 COMMIT_SECONDS = 30.0
 """How much work a crash may cost: after that long, what was copied is brought to its disk and remembered."""
 _FORMAT, _DIRECTORY, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
@@ -39,7 +41,7 @@ _WITHOUT_NEWS = bytes(flag for flag in range(8) if not flag & READ_AGAIN)
 class _Place:
     """One directory of both trees, with what is still under way in it."""
 
-    __slots__ = ("allowed", "changed", "directories", "entries", "made", "moved", "name", "orderly", "page", "parent", "path", "pending", "source", "target")  # fmt: skip
+    __slots__ = ("allowed", "changed", "count", "directories", "entries", "has_extras", "made", "marks", "moved", "name", "orderly", "page", "parent", "path", "pending", "source", "target")  # fmt: skip
 
     def __init__(self, parent: _Place | None, name: str, path: str, source: int, target: int) -> None:
         self.parent = parent
@@ -53,6 +55,9 @@ class _Place:
         self.made: set[str] = set()
         self.moved: set[str] = set()
         self.pending = 1
+        self.count = 0
+        self.marks: tuple[Mark, Mark] = ((0, 0, 0, 0), (0, 0, 0, 0))
+        self.has_extras = False
         self.allowed = False
         self.changed = False
         self.orderly = False
@@ -74,6 +79,8 @@ class Engine:
         tally: Tally,
         items: Items,
         before_change: Callable[[], None],
+        *,
+        trust_names: bool,
     ) -> None:
         """
         Args:
@@ -88,11 +95,13 @@ class Engine:
             tally: counts.
             items: lists.
             before_change: called once before the first change; raises when there must be none.
+            trust_names: whether what is remembered was seen with the same excludes.
         """
         self._mode = mode
         self._change = mode == SYNC
         self._full = mode == FULL_CHECK
         self._contents = job.compare == CONTENT
+        self._trust_names = trust_names and mode != FULL_CHECK
         self._delete = job.delete
         self._roots = roots
         self._manifest = manifest
@@ -109,6 +118,8 @@ class Engine:
         self._places: dict[str, _Place] = {}
         self._may_change = False
         self._committed = time.monotonic()
+        self._touched: dict[str, list[str]] = {}
+        self._touches = 0
         self.extras: list[tuple[str, str, int]] = []
 
     def round(self) -> None:
@@ -116,6 +127,7 @@ class Engine:
         self._tally.begin_round()
         self._links.begin()
         self.extras = []
+        self._touched, self._touches = {}, 0
         root = _Place(None, "", "", os.dup(self._roots[0]), os.dup(self._roots[1]))
         self._visit(root)
         stack = [root]
@@ -132,6 +144,36 @@ class Engine:
         self._crew.finish()
         assert not self._places
         self.commit()
+
+    def stands(self) -> bool:
+        """Whether everything that the last round has changed is still as it was left; a shorter way to look again.
+
+        Everything else was looked at in that round and found equal. Too many changes are not remembered one by one.
+        """
+        if self._touches > TOUCHES or self._tally.round[settled.DELETED]:
+            return False
+        for path, names in self._touched.items():
+            page = self._manifest.page(path)
+            if page is None or not self._stand(path, names, page.entries()):
+                return False
+        self._tally.rounds += 1
+        return True
+
+    def _stand(self, path: str, names: list[str], entries: dict[str, Known]) -> bool:
+        opened: list[int] = []
+        try:
+            opened += [open_below(root, path) for root in self._roots]
+            for name in names:
+                known = entries.get(name)
+                statuses = [look_at(directory, name) for directory in opened]
+                if known is None or [status and mark_of(status) for status in statuses] != [known.source, known.target]:
+                    return False
+        except OSError:
+            return False
+        finally:
+            for directory in opened:
+                os.close(directory)
+        return True
 
     def commit(self) -> None:
         """Bring what was copied to its disk, then remember it.
@@ -186,23 +228,41 @@ class Engine:
     def _visit(self, place: _Place) -> None:
         """See what is to be done in a directory, and begin it."""
         self._places[place.path] = place
+        place.page = self._manifest.page(place.path)
+        place.marks = mark_of(os.fstat(place.source)), mark_of(os.fstat(place.target))
         try:
-            there, here = read_directory(place.source), read_directory(place.target)
+            there, here = self._listings(place)
         except OSError as error:
             self._note(Settled(place.path or ".", settled.FAILED, f"cannot be listed: {failure(error)}"), "")
             return
-        if self._tally.rounds == 1:
-            self._tally.there += len(here.names)
-        there, here = self._view.of(place.path, there, here, place.target)
-        place.page = self._manifest.page(place.path)
         if place.page is not None and self._is_unmoved(place.page, there, here):
             self._pass(place, there)
         else:
             self._compare(place, there, here)
+        place.count = len(there.names)
         self._tally.entries += len(there.names)
         self._tally.bytes += sum([status.st_size for status in there.statuses if status.st_mode & _FORMAT == _REGULAR])
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
+
+    def _listings(self, place: _Place) -> tuple[Listing, Listing]:
+        """What concerns us in both directories. Where neither has moved, the names are those that are remembered."""
+        if place.orderly and place.page is not None and self._trust_names:
+            names = place.page.name_list()
+            try:
+                there, here = read_names(place.source, names), read_names(place.target, names)
+            except FileNotFoundError:
+                pass  # it is changing right now
+            else:
+                self._count_there(len(names))
+                return there, here
+        there, here = read_directory(place.source), read_directory(place.target)
+        self._count_there(len(here.names))
+        return self._view.of(place.path, there, here, place.target)
+
+    def _count_there(self, count: int) -> None:
+        if self._tally.rounds == 1:
+            self._tally.there += count
 
     def _is_unmoved(self, page: Page, there: Listing, here: Listing) -> bool:
         """Whether everything in a directory is as it was when both sides were equal."""
@@ -251,7 +311,8 @@ class Engine:
             if kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
                 place.directories.append(name)
                 found += 1
-                if known is None or mark_of(seen) != known.source or mark_of(copy) != known.target:
+                marks = mark_of(seen), mark_of(copy)
+                if known is None or known.flags & READ_AGAIN or marks != (known.source, known.target):
                     place.moved.add(name)
                 continue
             if copy is None and known is None and kind == _REGULAR and seen.st_nlink == 1 and place.allowed:
@@ -373,6 +434,7 @@ class Engine:
             self._tally.words["right_only"] += 1
             self._tally.there += count - 1
         self.extras.append((place.path, name, count))
+        place.has_extras = True
         place.changed |= not self._change
         if self._tally.rounds == 1 and not (self._change and self._delete):
             self._note(Settled(name, settled.EXTRA, f"with {count - 1} below it" if count > 1 else ""), place.path)
@@ -403,6 +465,7 @@ class Engine:
                 copied.append(one)
             else:
                 self._take(place, one)
+        self._touch(place, [one.name for one in copied])
         self._copied(path, copied)
         self._done(place, len(done))
 
@@ -419,8 +482,15 @@ class Engine:
             place.entries[one.name] = one.known
         elif one.action not in (settled.FAILED, settled.UNSTABLE, settled.DIFFERS, settled.METADATA_DIFFERS):
             place.entries.pop(one.name, None)
-        place.changed |= one.action in settled.CHANGES
+        if one.action in settled.CHANGES:
+            place.changed = True
+            self._touch(place, [one.name])
         self._note(one, place.path)
+
+    def _touch(self, place: _Place, names: list[str]) -> None:
+        self._touches += len(names)
+        if self._touches <= TOUCHES:
+            self._touched.setdefault(place.path, []).extend(names)
 
     def _note(self, one: Settled, path: str) -> None:
         self._tally.count(one.action)
@@ -453,12 +523,25 @@ class Engine:
             if place.entries is not None:
                 self._tally.incomplete += _incomplete(bytes([one.flags for one in place.entries.values()]))
             if place.parent is not None and place.parent.entries is not None:
-                marks = mark_of(os.fstat(place.source)), mark_of(os.fstat(place.target))
-                place.parent.entries[place.name] = Known(*marks)
+                place.parent.entries[place.name] = self._known(place)
         finally:
             del self._places[place.path]
             os.close(place.source)
             os.close(place.target)
+
+    def _known(self, place: _Place) -> Known:
+        """What to remember of a directory: its marks from before it was listed, as long as we have not moved them.
+
+        The next run lists it again unless its names are known for certain.
+        """
+        there, here = place.marks
+        moved = mark_of(os.fstat(place.target)) if place.changed or not place.orderly else here
+        missing = place.entries is not None and len(place.entries) != place.count
+        now = time.time_ns()
+        is_certain = moved == here and not place.has_extras and not missing
+        if not is_certain or is_young(there[3], now) or is_young(here[3], now):
+            return Known(there, moved, flags=YOUNG)
+        return Known(there, moved)
 
     def _put_in_order(self, place: _Place) -> None:
         """The directory's own metadata; its times last, since everything in it has moved them."""

@@ -65,10 +65,13 @@ class Page:
 
     def entries(self) -> dict[str, Known]:
         """By name."""
-        names = os.fsdecode(self.names).split("\0") if self.names else []
         tags = (self.tags[at : at + 16] for at in range(0, len(self.tags), 16))
         sides = zip(unpacked(self.source), unpacked(self.target), tags, self.flags, strict=True)
-        return {name: Known(*known) for name, known in zip(names, sides, strict=True)}
+        return {name: Known(*known) for name, known in zip(self.name_list(), sides, strict=True)}
+
+    def name_list(self) -> list[str]:
+        """All names, sorted."""
+        return os.fsdecode(self.names).split("\0") if self.names else []
 
 
 def joined(names: list[str]) -> bytes:

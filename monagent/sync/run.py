@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import resource
 import time
@@ -154,6 +155,7 @@ class _Run:
             self._tally,
             self._items,
             self._before_change,
+            trust_names=self._manifest.fact("exclude") == json.dumps(job.exclude),
         )
         try:
             yield engine, view, kept
@@ -219,7 +221,10 @@ class _Run:
             if self._tally.rounds == ROUNDS:
                 self._keep_changing = True
                 return
-            engine.round()
+            if self._tally.round[settled.UNSTABLE] or not engine.stands():
+                engine.round()
+            else:
+                return
 
     def _expire(self, kept: Bin) -> None:
         try:
@@ -230,6 +235,7 @@ class _Run:
     def _learn(self, roots: tuple[int, int]) -> None:
         self._manifest.learn("source-device", guards.device_of(roots[0]))
         self._manifest.learn("target-device", guards.device_of(roots[1]))
+        self._manifest.learn("exclude", json.dumps(self._job.exclude))
         if self._mode == SYNC and not self._tally.round[settled.FAILED]:
             self._manifest.learn("entries", str(self._tally.entries))
 

@@ -60,11 +60,20 @@ def read_directory(descriptor: int) -> Listing:
         OSError: it cannot be read.
     """
     names = sorted(os.listdir(descriptor))
-    look = os.stat
     try:
-        return Listing(names, [look(name, dir_fd=descriptor, follow_symlinks=False) for name in names])
+        return read_names(descriptor, names)
     except FileNotFoundError:
         return _without_those_gone(descriptor, names)
+
+
+def read_names(descriptor: int, names: list[str]) -> Listing:
+    """List a directory of which the names are known.
+
+    Raises:
+        FileNotFoundError: one of them is gone.
+    """
+    look = os.stat
+    return Listing(names, [look(name, dir_fd=descriptor, follow_symlinks=False) for name in names])
 
 
 def _without_those_gone(descriptor: int, names: Iterable[str]) -> Listing:

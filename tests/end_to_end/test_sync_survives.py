@@ -185,12 +185,7 @@ def test_a_source_that_is_rearranged_meanwhile_diverts_nothing(tmp_path: Path) -
                     place.unlink()
                 aside.rename(place)
             with contextlib.suppress(OSError):
-                if not place.is_symlink():
-                    (place / "f").unlink()
-                    os.mkfifo(place / "f")
-                    time.sleep(0.0005)
-                    (place / "f").unlink()
-                    (place / "f").write_text("again")
+                turn_into_a_pipe_and_back(place)
 
     target.mkdir()
     racers = [threading.Thread(target=rearrange, args=(root,)) for root in (source, target)]
@@ -208,6 +203,21 @@ def test_a_source_that_is_rearranged_meanwhile_diverts_nothing(tmp_path: Path) -
     assert look(outside) == before
     copies = [Path(place, name) for place, _, names in os.walk(target) for name in names]
     assert not [path for path in copies if path.is_file() and not path.is_symlink() and path.read_text() == "secret"]
+
+
+def turn_into_a_pipe_and_back(place: Path) -> None:
+    """The file of a directory, and of no link that the sync may have put there."""
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.unlink("f", dir_fd=directory)
+        os.mkfifo("f", dir_fd=directory)
+        time.sleep(0.0005)
+        os.unlink("f", dir_fd=directory)
+        file = os.open("f", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=directory)
+        os.write(file, b"again")
+        os.close(file)
+    finally:
+        os.close(directory)
 
 
 def test_a_copy_that_is_changed_right_behind_us_is_found(tmp_path: Path) -> None:

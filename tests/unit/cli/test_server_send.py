@@ -204,4 +204,4 @@ def test_slow_commands_are_waited_for_longer() -> None:
     slow = {name for name, sendable in server_send._SENDABLE.items() if sendable.seconds == 120}
 
     assert slow == {"update-sensor", "restore-sensor", "update-config"}
-    assert {one.seconds for one in server_send._SENDABLE.values()} == {60, 120}
+    assert {one.seconds for one in server_send._SENDABLE.values()} == {60, 120, 3600}
