@@ -22,7 +22,7 @@ from monagent.sync.manifest import INCOMPLETE, READ_AGAIN, YOUNG, Known, Manifes
 from monagent.sync.metadata import Rights, attributes, differences, give
 from monagent.sync.others import Others
 from monagent.sync.paths import open_below, open_child
-from monagent.sync.scan import Listing, Mark, is_young, join, look_at, mark_of, read_directory, read_names
+from monagent.sync.scan import Listing, Mark, is_young, join, look_at, mark_of, read_directory, read_names, unpacked
 from monagent.sync.settled import Settled
 from monagent.sync.tally import Items, Tally
 from monagent.sync.view import View
@@ -41,7 +41,7 @@ _WITHOUT_NEWS = bytes(flag for flag in range(8) if not flag & READ_AGAIN)
 class _Place:
     """One directory of both trees, with what is still under way in it."""
 
-    __slots__ = ("allowed", "changed", "count", "directories", "entries", "has_extras", "made", "marks", "moved", "name", "orderly", "page", "parent", "path", "pending", "source", "target")  # fmt: skip
+    __slots__ = ("allowed", "changed", "count", "directories", "entries", "has_extras", "made", "marks", "moved", "name", "orderly", "page", "parent", "path", "pending", "remembered", "source", "target")  # fmt: skip
 
     def __init__(self, parent: _Place | None, name: str, path: str, source: int, target: int) -> None:
         self.parent = parent
@@ -50,6 +50,7 @@ class _Place:
         self.source = source
         self.target = target
         self.page: Page | None = None
+        self.remembered: dict[str, Known] = {}
         self.entries: dict[str, Known] | None = None
         self.directories: list[str] = []
         self.made: set[str] = set()
@@ -288,39 +289,28 @@ class Engine:
         self._tally.incomplete += _incomplete(place.page.flags)
 
     def _compare(self, place: _Place, there: Listing, here: Listing) -> None:
-        remembered = place.page.entries() if place.page else {}
+        remembered = place.remembered = place.page.entries() if place.page else {}
         place.entries = {}
         copies = here.as_dict()
         wanted: list[Wanted] = []
         unmoved = fresh = found = 0
-        for name, seen in zip(there.names, there.statuses, strict=True):
+        marks = dict(zip(here.names, unpacked(here.marks()), strict=True))
+        for name, seen, mark in zip(there.names, there.statuses, unpacked(there.marks()), strict=True):
             copy, known = copies.pop(name, None), remembered.get(name)
             kind = seen.st_mode & _FORMAT
-            if (
-                copy is not None
-                and known is not None
-                and kind != _DIRECTORY
-                and mark_of(seen) == known.source
-                and mark_of(copy) == known.target
-                and not known.flags & READ_AGAIN
-                and not (self._full and kind == _REGULAR)
-            ):
+            is_known = known is not None and known.source == mark and known.target == marks.get(name)
+            if known is not None and is_known and kind != _DIRECTORY and not self._is_read_again(known, kind):
                 place.entries[name] = known
                 unmoved += 1
-                continue
-            if kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
+            elif kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
                 place.directories.append(name)
                 found += 1
-                marks = mark_of(seen), mark_of(copy)
-                if known is None or known.flags & READ_AGAIN or marks != (known.source, known.target):
+                if known is None or not is_known or known.flags & READ_AGAIN:
                     place.moved.add(name)
-                continue
-            if copy is None and known is None and kind == _REGULAR and seen.st_nlink == 1 and place.allowed:
+            elif copy is None and known is None and kind == _REGULAR and seen.st_nlink == 1 and place.allowed:
                 wanted.append(Wanted(name, seen.st_size, fresh=True))
                 fresh += 1
-                continue
-            one = self._judge(place, name, seen, copy, known, kind)
-            if one is not None:
+            elif one := self._judge(place, name, seen, copy, known, kind):
                 wanted.append(one)
         self._tally.count(settled.SAME, unmoved)
         if self._tally.rounds == 1:
@@ -331,6 +321,9 @@ class Engine:
         for name in remembered.keys() - set(there.names):
             self._manifest.forget(join(place.path, name))
         self._hand_out(place, wanted)
+
+    def _is_read_again(self, known: Known, kind: int) -> bool:
+        return bool(known.flags & READ_AGAIN) or (self._full and kind == _REGULAR)
 
     def _judge(
         self,
@@ -518,7 +511,7 @@ class Engine:
         try:
             if place.changed or not place.orderly:
                 self._put_in_order(place)
-            if place.entries is not None and (place.page is None or place.entries != place.page.entries()):
+            if place.entries is not None and (place.page is None or place.entries != place.remembered):
                 self._manifest.put(place.path, place.entries)
             if place.entries is not None:
                 self._tally.incomplete += _incomplete(bytes([one.flags for one in place.entries.values()]))

@@ -30,11 +30,12 @@ _numbers_of = attrgetter("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 class Listing:
     """The entries of one directory, sorted by name; those that vanish while we look are not there."""
 
-    __slots__ = ("names", "statuses")
+    __slots__ = ("_marks", "names", "statuses")
 
     def __init__(self, names: list[str], statuses: list[os.stat_result]) -> None:
         self.names = names
         self.statuses = statuses
+        self._marks: bytes | None = None
 
     def as_dict(self) -> dict[str, os.stat_result]:
         """By name."""
@@ -42,7 +43,9 @@ class Listing:
 
     def marks(self) -> bytes:
         """All marks, in one piece that can be kept and compared at once."""
-        return packed(map(_numbers_of, self.statuses))
+        if self._marks is None:
+            self._marks = packed(map(_numbers_of, self.statuses))
+        return self._marks
 
     def filtered(self, keep: Callable[[str, os.stat_result], bool]) -> Listing:
         """Without some entries."""
