@@ -62,13 +62,16 @@ class Backups:
         job = self.jobs.get(name)
         if job is None:
             return _failed(name, mode, f"the configuration has no [backup:{name}] any more")
+        with self._lock:
+            if name in self._running:
+                return _failed(name, mode, "nothing was done: another run of this job is under way")
+            self._running[name] = {"mode": mode, "since": time.time()}
         with contextlib.ExitStack() as stack:
+            stack.callback(self._running.pop, name, None)
             try:
                 answers = stack.enter_context(self._asked(job, mode))
             except OSError as error:
                 return _failed(name, mode, f"the sync could not be started: {error.strerror or error}")
-            stack.callback(self._running.pop, name, None)
-            self._running[name] = {"mode": mode, "since": time.time()}
             outcome = self._follow(name, answers) or _failed(
                 name, mode, "the sync ended before it was done: was it killed? Nothing is half copied; run it again"
             )

@@ -1,6 +1,6 @@
 """One run: go through both trees, settle what is not equal, and look again until nothing is left.
 
-Each directory is a `_Place` while something in it is under way. It is closed, from the leaves up, once its files and
+Each directory is a `Place` while something in it is under way. It is closed, from the leaves up, once its files and
 its directories are done: then its own metadata is put in order and what is known of its entries is remembered.
 """
 
@@ -18,11 +18,12 @@ from monagent.sync.crew import Crew, Wanted
 from monagent.sync.files import Files, failure
 from monagent.sync.job import CONTENT, FULL_CHECK, SYNC, SyncJob
 from monagent.sync.links import Links
-from monagent.sync.manifest import INCOMPLETE, READ_AGAIN, YOUNG, Known, Manifest, Page, joined
+from monagent.sync.manifest import INCOMPLETE, READ_AGAIN, UNREAD, YOUNG, Known, Manifest, Page, joined
 from monagent.sync.metadata import Rights, attributes, differences, give
 from monagent.sync.others import Others
 from monagent.sync.paths import open_below, open_child
-from monagent.sync.scan import Listing, Mark, is_young, join, look_at, mark_of, read_directory, read_names, unpacked
+from monagent.sync.place import Place
+from monagent.sync.scan import Listing, is_young, join, look_at, mark_of, read_directory, read_names, unpacked
 from monagent.sync.settled import Settled
 from monagent.sync.tally import Items, Tally
 from monagent.sync.view import View
@@ -35,33 +36,6 @@ TOUCHES = 20_000
 COMMIT_SECONDS = 30.0
 """How much work a crash may cost: after that long, what was copied is brought to its disk and remembered."""
 _FORMAT, _DIRECTORY, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
-_WITHOUT_NEWS = bytes(flag for flag in range(8) if not flag & READ_AGAIN)
-
-
-class _Place:
-    """One directory of both trees, with what is still under way in it."""
-
-    __slots__ = ("allowed", "changed", "count", "directories", "entries", "has_extras", "made", "marks", "moved", "name", "orderly", "page", "parent", "path", "pending", "remembered", "source", "target")  # fmt: skip
-
-    def __init__(self, parent: _Place | None, name: str, path: str, source: int, target: int) -> None:
-        self.parent = parent
-        self.name = name
-        self.path = path
-        self.source = source
-        self.target = target
-        self.page: Page | None = None
-        self.remembered: dict[str, Known] = {}
-        self.entries: dict[str, Known] | None = None
-        self.directories: list[str] = []
-        self.made: set[str] = set()
-        self.moved: set[str] = set()
-        self.pending = 1
-        self.count = 0
-        self.marks: tuple[Mark, Mark] = ((0, 0, 0, 0), (0, 0, 0, 0))
-        self.has_extras = False
-        self.allowed = False
-        self.changed = False
-        self.orderly = False
 
 
 class Engine:
@@ -103,6 +77,8 @@ class Engine:
         self._full = mode == FULL_CHECK
         self._contents = job.compare == CONTENT
         self._trust_names = trust_names and mode != FULL_CHECK
+        self._read_again = READ_AGAIN if self._contents else READ_AGAIN & ~UNREAD
+        self._without_news = bytes(flag for flag in range(16) if not flag & self._read_again)
         self._delete = job.delete
         self._roots = roots
         self._manifest = manifest
@@ -116,7 +92,7 @@ class Engine:
         self._before_change = before_change
         self._rights = Rights.ours()
         self._crew = crew(self._settled)
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, Place] = {}
         self._may_change = False
         self._committed = time.monotonic()
         self._touched: dict[str, list[str]] = {}
@@ -129,7 +105,7 @@ class Engine:
         self._links.begin()
         self.extras = []
         self._touched, self._touches = {}, 0
-        root = _Place(None, "", "", os.dup(self._roots[0]), os.dup(self._roots[1]))
+        root = Place(None, "", "", os.dup(self._roots[0]), os.dup(self._roots[1]))
         self._visit(root)
         stack = [root]
         while stack:
@@ -207,7 +183,7 @@ class Engine:
 
     # -- one directory ------------------------------------------------------------------------------------------
 
-    def _enter(self, parent: _Place, name: str) -> _Place | None:
+    def _enter(self, parent: Place, name: str) -> Place | None:
         """Open a directory that is on both sides."""
         path = join(parent.path, name)
         opened: list[int] = []
@@ -221,12 +197,12 @@ class Engine:
                 parent.entries.pop(name, None)
             return None
         parent.pending += 1
-        child = _Place(parent, name, path, *opened)
+        child = Place(parent, name, path, *opened)
         child.changed = name in parent.made
         child.orderly = name not in parent.moved
         return child
 
-    def _visit(self, place: _Place) -> None:
+    def _visit(self, place: Place) -> None:
         """See what is to be done in a directory, and begin it."""
         self._places[place.path] = place
         place.page = self._manifest.page(place.path)
@@ -246,7 +222,7 @@ class Engine:
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
 
-    def _listings(self, place: _Place) -> tuple[Listing, Listing]:
+    def _listings(self, place: Place) -> tuple[Listing, Listing]:
         """What concerns us in both directories. Where neither has moved, the names are those that are remembered."""
         if place.orderly and place.page is not None and self._trust_names:
             names = place.page.name_list()
@@ -273,10 +249,10 @@ class Engine:
             and page.names == joined(there.names)
             and page.source == there.marks()
             and page.target == here.marks()
-            and not page.flags.translate(None, _WITHOUT_NEWS)
+            and not page.flags.translate(None, self._without_news)
         )
 
-    def _pass(self, place: _Place, there: Listing) -> None:
+    def _pass(self, place: Place, there: Listing) -> None:
         assert place.page is not None
         place.directories = [
             name
@@ -288,7 +264,7 @@ class Engine:
             self._tally.words["common"] += len(there.names)
         self._tally.incomplete += _incomplete(place.page.flags)
 
-    def _compare(self, place: _Place, there: Listing, here: Listing) -> None:
+    def _compare(self, place: Place, there: Listing, here: Listing) -> None:
         remembered = place.remembered = place.page.entries() if place.page else {}
         place.entries = {}
         copies = here.as_dict()
@@ -305,7 +281,7 @@ class Engine:
             elif kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
                 place.directories.append(name)
                 found += 1
-                if known is None or not is_known or known.flags & READ_AGAIN:
+                if known is None or not is_known or known.flags & self._read_again:
                     place.moved.add(name)
             elif copy is None and known is None and kind == _REGULAR and seen.st_nlink == 1 and place.allowed:
                 wanted.append(Wanted(name, seen.st_size, fresh=True))
@@ -323,11 +299,11 @@ class Engine:
         self._hand_out(place, wanted)
 
     def _is_read_again(self, known: Known, kind: int) -> bool:
-        return bool(known.flags & READ_AGAIN) or (self._full and kind == _REGULAR)
+        return bool(known.flags & self._read_again) or (self._full and kind == _REGULAR)
 
     def _judge(
         self,
-        place: _Place,
+        place: Place,
         name: str,
         seen: os.stat_result,
         copy: os.stat_result | None,
@@ -354,7 +330,7 @@ class Engine:
 
     def _begin(
         self,
-        place: _Place,
+        place: Place,
         name: str,
         seen: os.stat_result,
         copy: os.stat_result | None,
@@ -380,7 +356,7 @@ class Engine:
         return seen.st_size != copy.st_size or (not self._contents and seen.st_mtime_ns != copy.st_mtime_ns)
 
     def _linked(
-        self, place: _Place, name: str, seen: os.stat_result, copy: os.stat_result | None, known: Known | None
+        self, place: Place, name: str, seen: os.stat_result, copy: os.stat_result | None, known: Known | None
     ) -> Settled:
         """A file with several names: the first one is settled like any other, the others become links to it."""
         if self._links.knows(seen):
@@ -392,7 +368,7 @@ class Engine:
         self._links.learn(place.target, place.path, name, seen, done)
         return done
 
-    def _make_directory(self, place: _Place, name: str) -> None:
+    def _make_directory(self, place: Place, name: str) -> None:
         try:
             os.mkdir(name, 0o700, dir_fd=place.target)
         except OSError as error:
@@ -404,7 +380,7 @@ class Engine:
         place.directories.append(name)
         self._note(Settled(name, settled.MADE), place.path)
 
-    def _give_room(self, place: _Place, name: str, seen: os.stat_result) -> bool:
+    def _give_room(self, place: Place, name: str, seen: os.stat_result) -> bool:
         """Put what is of another type than the source's out of the way; False when there is nothing more to do."""
         what = f"another type: a {_type(seen)} in the source"
         if not self._change:
@@ -420,21 +396,24 @@ class Engine:
         self._note(Settled(name, settled.REPLACED, what), place.path)
         return True
 
-    def _extra(self, place: _Place, name: str, status: os.stat_result) -> None:
+    def _extra(self, place: Place, name: str, status: os.stat_result) -> None:
         """Something that only the target has."""
         count = 1 + self._view.count_below(place.target, name, status)
         if self._tally.rounds == 1:
             self._tally.words["right_only"] += 1
             self._tally.there += count - 1
-        self.extras.append((place.path, name, count))
         place.has_extras = True
+        stays = self._delete and self._view.holds_excluded(place.target, place.path, name, status)
+        if not stays:
+            self.extras.append((place.path, name, count))
         place.changed |= not self._change
-        if self._tally.rounds == 1 and not (self._change and self._delete):
-            self._note(Settled(name, settled.EXTRA, f"with {count - 1} below it" if count > 1 else ""), place.path)
+        if self._tally.rounds == 1 and (stays or not (self._change and self._delete)):
+            detail = f"with {count - 1} below it" if count > 1 else ""
+            self._note(Settled(name, settled.EXTRA, "it holds what is excluded" if stays else detail), place.path)
 
     # -- files --------------------------------------------------------------------------------------------------
 
-    def _allow(self, place: _Place) -> None:
+    def _allow(self, place: Place) -> None:
         """Nothing is changed before it is known that the source is what it should be."""
         place.allowed = True
         self.allow()
@@ -443,7 +422,7 @@ class Engine:
             os.fchmod(place.target, 0o700 | (mode & 0o7777))
             place.changed = True
 
-    def _hand_out(self, place: _Place, wanted: list[Wanted]) -> None:
+    def _hand_out(self, place: Place, wanted: list[Wanted]) -> None:
         for batch in _batches(wanted):
             place.pending += len(batch)
             self._crew.do(place.path, place.source, place.target, batch)
@@ -468,7 +447,7 @@ class Engine:
         self._tally.copied += sum([one.size for one in copied])
         self._items.add_copied(path, copied)
 
-    def _take(self, place: _Place, one: Settled) -> None:
+    def _take(self, place: Place, one: Settled) -> None:
         """Note what became of an entry."""
         assert place.entries is not None
         if one.known is not None:
@@ -480,7 +459,7 @@ class Engine:
             self._touch(place, [one.name])
         self._note(one, place.path)
 
-    def _touch(self, place: _Place, names: list[str]) -> None:
+    def _touch(self, place: Place, names: list[str]) -> None:
         self._touches += len(names)
         if self._touches <= TOUCHES:
             self._touched.setdefault(place.path, []).extend(names)
@@ -498,7 +477,7 @@ class Engine:
 
     # -- done with a directory ----------------------------------------------------------------------------------
 
-    def _done(self, place: _Place | None, count: int) -> None:
+    def _done(self, place: Place | None, count: int) -> None:
         """So many things of a directory are done; after the last one it is closed, and its parent may be."""
         while place is not None:
             place.pending -= count
@@ -507,7 +486,7 @@ class Engine:
             self._finish(place)
             place, count = place.parent, 1
 
-    def _finish(self, place: _Place) -> None:
+    def _finish(self, place: Place) -> None:
         try:
             if place.changed or not place.orderly:
                 self._put_in_order(place)
@@ -522,7 +501,7 @@ class Engine:
             os.close(place.source)
             os.close(place.target)
 
-    def _known(self, place: _Place) -> Known:
+    def _known(self, place: Place) -> Known:
         """What to remember of a directory: its marks from before it was listed, as long as we have not moved them.
 
         The next run lists it again unless its names are known for certain.
@@ -531,12 +510,12 @@ class Engine:
         moved = mark_of(os.fstat(place.target)) if place.changed or not place.orderly else here
         missing = place.entries is not None and len(place.entries) != place.count
         now = time.time_ns()
-        is_certain = moved == here and not place.has_extras and not missing
+        is_certain = moved == here and not place.has_extras and not missing and not place.disorder
         if not is_certain or is_young(there[3], now) or is_young(here[3], now):
             return Known(there, moved, flags=YOUNG)
         return Known(there, moved)
 
-    def _put_in_order(self, place: _Place) -> None:
+    def _put_in_order(self, place: Place) -> None:
         """The directory's own metadata; its times last, since everything in it has moved them."""
         name = place.path or "."
         try:
@@ -546,6 +525,7 @@ class Engine:
             if not wrong:
                 return
             if not self._change:
+                place.disorder = True
                 if wrong != ["time"] or not place.changed:
                     self._tally.count(settled.METADATA_DIFFERS, compared=False)
                     self._items.add(settled.METADATA_DIFFERS, name, ", ".join(wrong))
@@ -561,6 +541,7 @@ class Engine:
             if self._tally.rounds == 1:
                 self._tally.lost.update(lost)
         except OSError as error:
+            place.disorder = True
             self._note(Settled(name, settled.FAILED, failure(error)), "")
 
 
@@ -578,7 +559,7 @@ def _batches(wanted: list[Wanted]) -> Iterable[list[Wanted]]:
 
 
 def _incomplete(flags: bytes) -> int:
-    return sum(flags.count(value) for value in range(8) if value & INCOMPLETE)
+    return sum(flags.count(value) for value in range(16) if value & INCOMPLETE)
 
 
 def _how(seen: os.stat_result, copy: os.stat_result | None) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from monagent.sync import settled
 from monagent.sync.bins import Bin
 from monagent.sync.content import READ_FLAGS, SMALL, Contents
-from monagent.sync.manifest import INCOMPLETE, KEPT_WHOLE, NO_TAG, READ_AGAIN, SUSPECT, YOUNG, Known
+from monagent.sync.manifest import INCOMPLETE, KEPT_WHOLE, NO_TAG, READ_AGAIN, SUSPECT, UNREAD, YOUNG, Known
 from monagent.sync.metadata import Rights, attributes, differences, give, give_new, is_plain
 from monagent.sync.scan import TEMPORARY, is_young, look_at, mark_of
 from monagent.sync.settled import Settled
@@ -178,7 +178,9 @@ class Files:
             if tag is None:
                 return self._unequal(case, there)
             young = is_young(case.seen.st_ctime_ns, now) or is_young(there.st_ctime_ns, now)
-            return self._agree(case, copy, there, tag, YOUNG if young and self._rules.contents else KEPT_WHOLE)
+            if not self._rules.contents:
+                return self._agree(case, copy, there, tag, UNREAD)
+            return self._agree(case, copy, there, tag, YOUNG if young else KEPT_WHOLE)
         finally:
             os.close(copy)
 

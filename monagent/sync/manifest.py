@@ -23,10 +23,11 @@ from monagent.sync.scan import Mark, packed, unpacked
 
 FILE = "sync.db"
 NO_TAG = b"\0" * 16
-KEPT_WHOLE, INCOMPLETE, SUSPECT, YOUNG = 0, 1, 2, 4
+KEPT_WHOLE, INCOMPLETE, SUSPECT, YOUNG, UNREAD = 0, 1, 2, 4, 8
 """Flags of an entry: nothing to say; some metadata could not be kept; its content was found changed though no mark had
-moved; it was so young when it was read that it may have changed since."""
-READ_AGAIN = SUSPECT | YOUNG
+moved; it was so young when it was read that it may have changed since; its content was never read, since size and time were trusted."""
+READ_AGAIN = SUSPECT | YOUNG | UNREAD
+"""Where contents are compared; elsewhere `UNREAD` is well."""
 RUNS_KEPT = 1000
 _NEWEST = "SELECT started, duration, mode, status, message, report FROM runs ORDER BY id DESC LIMIT ?"
 

@@ -76,7 +76,8 @@ class Report:
     def message(self) -> str:
         """One line for people."""
         if self.stopped:
-            return f"nothing was done: {self.stopped}"
+            did = self._did()
+            return f"stopped half way: {self.stopped}; {did}" if did else f"nothing was done: {self.stopped}"
         tally = self.tally
         took = f"in {self.duration:.1f} s"
         size = f"{tally.entries:,} entries, {readable(tally.bytes)}"

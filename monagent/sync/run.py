@@ -18,7 +18,7 @@ from monagent.sync.content import Contents
 from monagent.sync.crew import Crew, Meter
 from monagent.sync.engine import ROUNDS, Engine
 from monagent.sync.files import Files, Rules
-from monagent.sync.job import CHECK, CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
+from monagent.sync.job import CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
 from monagent.sync.manifest import Manifest, PastRun
 from monagent.sync.paths import open_below
 from monagent.sync.progress import Progress, Show, unwatched
@@ -138,7 +138,7 @@ class _Run:
     def _engine(self, roots: tuple[int, int]) -> Iterator[tuple[Engine, View, Bin]]:
         job, change = self._job, self._mode == SYNC
         mounted = os.path.ismount(job.target)
-        view = View(exclusion(job.exclude), clean=change, mounted=mounted)
+        view = View(exclusion(job.exclude, _own_state(job)), clean=change, mounted=mounted)
         kept = Bin(job.bin or place_of(job.target), self._started)
         in_kernel = job.reflink or not (guards.may_share_blocks(roots[0]) and guards.may_share_blocks(roots[1]))
         rules = Rules(change, self._mode == FULL_CHECK, job.compare == CONTENT, in_kernel)
@@ -229,8 +229,8 @@ class _Run:
     def _expire(self, kept: Bin) -> None:
         try:
             kept.expire(self._job.bin_age, self._started)
-        except OSError as error:
-            self._warnings.append(f"the bin {kept.place} cannot be emptied of what is old: {error.strerror}")
+        except (OSError, SyncStopped) as error:
+            self._warnings.append(f"the bin {kept.place} cannot be emptied of what is old: {error}")
 
     def _learn(self, roots: tuple[int, int]) -> None:
         self._manifest.learn("source-device", guards.device_of(roots[0]))
@@ -244,4 +244,7 @@ class _Run:
         return Progress(tally.rounds, tally.entries, self._total, self._meter.total, time.monotonic() - self._clock)
 
 
-__all__ = ["CHECK", "DRY_RUN", "FULL_CHECK", "SYNC", "run"]
+def _own_state(job: SyncJob) -> str:
+    """Where what we remember stands below the source, if it does: it changes with every run, and is not copied."""
+    state, source = os.path.realpath(job.state), os.path.realpath(job.source)
+    return os.path.relpath(state, source) if state.startswith(f"{source.rstrip('/')}/") else ""

@@ -14,18 +14,22 @@ from monagent.sync.scan import BIN_INSIDE, TEMPORARY, Excluded, Listing, join
 LOST_AND_FOUND = "lost+found"
 
 
-def exclusion(patterns: Sequence[str]) -> Excluded | None:
+def exclusion(patterns: Sequence[str], own: str = "") -> Excluded | None:
     """Whether paths are excluded, by the rules of gitignore; None where nothing is.
+
+    Args:
+        patterns: one a line.
+        own: one more path, taken as it is; or nothing.
 
     Raises:
         ValueError: a pattern cannot be understood.
     """
     if not patterns:
-        return None
+        return (lambda path, _directory: path == own) if own else None
     from pathspec import GitIgnoreSpec  # noqa: PLC0415 - most jobs exclude nothing
 
     spec = GitIgnoreSpec.from_lines(patterns)
-    return lambda path, directory: bool(spec.match_file(f"{path}/" if directory else path))
+    return lambda path, directory: path == own or bool(spec.match_file(f"{path}/" if directory else path))
 
 
 class View:
@@ -61,6 +65,19 @@ class View:
             return not excluded(join(path, name), stat.S_ISDIR(status.st_mode))
 
         return there.filtered(concerns_us), here.filtered(concerns_us)
+
+    def holds_excluded(self, directory: int, path: str, name: str, status: os.stat_result) -> bool:
+        """Whether an entry of the target holds, at any depth, something that is excluded and so must stay."""
+        if self._excluded is None or not stat.S_ISDIR(status.st_mode):
+            return False
+        counts = []
+        for excluded in (True, False):
+            try:
+                below = open_child(directory, name)
+            except OSError:
+                return True
+            counts.append(self.count(below, join(path, name), excluded=excluded))
+        return counts[0] != counts[1]
 
     def count_below(self, directory: int, name: str, status: os.stat_result) -> int:
         """How many entries an entry holds, at any depth; as far as it can be read."""

@@ -136,3 +136,14 @@ def test_names_in_the_bin_never_collide(tmp_path: Path) -> None:
     os.close(directory)
 
     assert sorted(path.read_text() for path in (tmp_path / "bin/1970-01-01T00-00-00Z").iterdir()) == ["a", "b", "c"]
+
+
+def test_a_directory_that_holds_what_is_excluded_stays(pair: Pair) -> None:
+    """What is excluded is not touched."""
+    pair.sync()
+    write(pair.target, {"old/x": "x", "old/y.tmp": "y", "gone/x": "x"})
+    report = pair.sync(delete=True, exclude=("*.tmp",), max_delete="50%")
+
+    assert report.exit_code == 0
+    assert (pair.target / "old/y.tmp").exists()
+    assert not (pair.target / "gone").exists()

@@ -135,8 +135,8 @@ def test_stat_trusts_size_and_time(pair: Pair) -> None:
 
     assert (report.tally.read, report.tally.copied) == (0, 0)
     assert (pair.target / "d0/f0").read_text() == "CONTENT 0"
-    assert pair.sync(CHECK).exit_code == 0, "what stat called equal is remembered"
-    assert pair.sync(FULL_CHECK).exit_code == 1
+    assert pair.sync(CHECK, compare="stat").exit_code == 0
+    assert pair.sync(CHECK).exit_code == 1, "what was never read is read once contents count"
 
 
 def test_check_and_dry_run_change_nothing(pair: Pair) -> None:
@@ -301,3 +301,72 @@ def test_files_are_the_fixtures(pair: Pair) -> None:
     """The other tests count on them."""
     assert len(FILES) == 20
     assert len(list(pair.source.glob("*/*"))) == 20
+
+
+def test_what_a_check_finds_is_not_forgotten(pair: Pair) -> None:
+    """A run after it puts it right: contents, metadata of files and of directories."""
+    pair.sync()
+    settle()
+    write(pair.source, {"d0/f0": "changed"})
+    (pair.source / "d1/f1").chmod(0o600)
+    (pair.source / "d2").chmod(0o700)
+    settle()
+    assert pair.sync(CHECK).exit_code == 1
+    assert pair.sync(CHECK).exit_code == 1
+    assert pair.sync(FULL_CHECK).exit_code == 1
+    assert pair.sync().exit_code == 0
+    assert look(pair.source) == look(pair.target)
+
+
+def test_what_failed_is_tried_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nothing has moved since."""
+    from monagent.sync import files  # noqa: PLC0415
+
+    copy = os.rename
+
+    def broken(source: str, target: str, **options: int) -> None:
+        if target == "f4":
+            raise OSError(5, "Input/output error")
+        copy(source, target, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "rename", broken)
+        report = pair.sync()
+        assert (report.exit_code, report.first[0].detail) == (74, "Input/output error")
+    settle()
+    assert pair.sync().outcome()["done"] == {"copied": 1}
+    assert look(pair.source) == look(pair.target)
+
+
+def test_excludes_may_change(pair: Pair) -> None:
+    """What was excluded is copied once it is not; nothing needs to have moved."""
+    pair.sync(exclude=("f1*",))
+    settle()
+    pair.sync(exclude=("f1*",))
+    assert not (pair.target / "d1/f1").exists()
+    assert pair.sync().exit_code == 0
+    assert look(pair.source) == look(pair.target)
+
+
+def test_our_own_memory_is_not_copied(pair: Pair) -> None:
+    """Where it stands in the source: it changes with every run."""
+    pair.state = pair.source / "lib/sync"
+    write(pair.source, {"lib/other": "o"})
+    for _ in range(2):
+        assert pair.sync().exit_code == 0
+    assert sorted(path.name for path in (pair.target / "lib").iterdir()) == ["other"]
+
+
+def test_a_name_that_comes_and_goes_is_seen(pair: Pair) -> None:
+    """Directories that have not moved are not listed again; those that have are, on either side."""
+    for _ in range(2):
+        pair.sync()
+        settle()
+    write(pair.source, {"d0/new": "n"})
+    pair.sync()
+    assert (pair.target / "d0/new").exists()
+    settle()
+    (pair.target / "d1/f1").unlink()
+    report = pair.sync()
+    assert report.outcome()["done"] == {"copied": 1}
+    assert look(pair.source) == look(pair.target)
