@@ -197,7 +197,7 @@ class Engine:
                 parent.entries.pop(name, None)
             return None
         parent.pending += 1
-        child = Place(parent, name, path, *opened)
+        child = Place(parent, name, path, opened[0], opened[1])
         child.changed = name in parent.made
         child.orderly = name not in parent.moved
         return child
