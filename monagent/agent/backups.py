@@ -21,14 +21,14 @@ import monagent
 from monagent.errors import SyncStopped
 from monagent.models import Outcome
 from monagent.sync.job import SyncJob, request_of
-from monagent.sync.overdue import begin_watch, standing
+from monagent.sync.overdue import Standing, begin_watch, standing
 
 log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 900.0
 """A run tells every second how far it is, unless a disk keeps it waiting. One that says nothing for so long is given up."""
 LOOK_SECONDS = 5.0
-"""How old the answer to `overdue()` may be."""
+"""How old the answer to `standings()` may be."""
 _LOADER = "import sys; sys.path.append(sys.argv[1]); from monagent.sync.helper import main; main(int(sys.argv[2]))"
 
 
@@ -43,7 +43,7 @@ class Backups:
         self._stopped = False
         self._running: dict[str, dict[str, Any]] = {}
         self._looked = 0.0
-        self._overdue: list[str] = []
+        self._standings: dict[str, Standing] = {}
 
     def begin(self) -> None:
         """From now on a job that never ran is overdue some day, too."""
@@ -84,11 +84,14 @@ class Backups:
 
     def overdue(self) -> list[str]:
         """A sentence for each job that has not succeeded for longer than its `max_age`."""
+        return [stands.problem for stands in self.standings().values() if stands.problem]
+
+    def standings(self) -> dict[str, Standing]:
+        """How each job stands, by name."""
         now = time.time()
         if not 0 <= now - self._looked < LOOK_SECONDS:
-            problems = [standing(job, now).problem for job in self.jobs.values()]
-            self._overdue, self._looked = [problem for problem in problems if problem], now
-        return self._overdue
+            self._standings, self._looked = {name: standing(job, now) for name, job in self.jobs.items()}, now
+        return self._standings
 
     def stop(self) -> None:
         """Cut off what runs; every file of a backup is whole at every moment."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import monagent
 from monagent.agent.vitals import BUCKETS, Totals
+from monagent.sync.overdue import Standing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,6 +31,7 @@ class Figures:
         last_delivery: when, None before the first.
         away_since: since when the server cannot be reached, None while it can.
         connections: that are open and wait.
+        backups: how each job stands, by name.
     """
 
     totals: Totals
@@ -47,6 +49,7 @@ class Figures:
     last_delivery: float | None
     away_since: float | None
     connections: int
+    backups: Mapping[str, Standing]
 
 
 class Exposition:
@@ -102,6 +105,17 @@ class Exposition:
             ("connections", "Connections that are open and wait.", figures.connections),
         ):  # fmt: skip
             yield _family("gauge", name, help_text, {(): float(value)})
+        for name, help_text, stood in (
+            ("backup_last_success_timestamp_seconds", "When a backup job last succeeded; 0 for never.", "last_success"),
+            (
+                "backup_last_full_proof_timestamp_seconds",
+                "When all of it was last read; 0 for never.",
+                "last_full_proof",
+            ),
+            ("backup_overdue", "1 while a job has not succeeded for longer than its max_age.", "problem"),
+        ):
+            values = {(job,): _number(getattr(stands, stood)) for job, stands in figures.backups.items()}
+            yield _family("gauge", name, help_text, values, "job")
         yield _family("counter", "deliveries", "Results that the server took.", {(): float(figures.delivered)})
         yield _family(
             "counter", "delivery_refusals", "Times that the server refused a result.", {(): float(figures.refusals)}
@@ -133,6 +147,10 @@ def _durations(totals: Totals) -> Any:
     return HistogramMetricFamily(
         "monagent_run_duration_seconds", "How long the runs of all sensors took.", buckets, sum(totals.seconds.values())
     )
+
+
+def _number(value: float | str | None) -> float:
+    return float(value or 0) if not isinstance(value, str) else float(bool(value))
 
 
 def _by_one(counts: Mapping[str, int]) -> dict[tuple[str, ...], float]:

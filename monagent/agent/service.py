@@ -300,6 +300,7 @@ class Agent:
             last_delivery=self._relay.last_delivery,
             away_since=self._relay.away_since,
             connections=self._endpoint.connections,
+            backups=self._backups.standings(),
         )
 
     def _page(self) -> str:

@@ -36,11 +36,11 @@ def agent(make_agent: StartAgent, monitor: Monitor, source: Path, tmp_path: Path
     return make_agent(monitor.url, JOB.format(source=source, target=tmp_path / "target"))
 
 
-def ready(agent: AgentProcess) -> tuple[int, str]:
-    """What `/readyz` says."""
+def ready(agent: AgentProcess, path: str = "/readyz") -> tuple[int, str]:
+    """What one of its pages says."""
     connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=10)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -177,6 +177,7 @@ def test_a_job_without_success_for_too_long_is_a_problem(agent: AgentProcess, mo
     status, text = ready(agent)
     assert status == 503
     assert text.startswith("the backup data never succeeded in"), text
+    assert 'monagent_backup_overdue{job="data"} 1.0' in ready(agent, "/metrics")[1]
     assert "PROBLEM [backup:data] has succeeded within its max_age" in agent.command("doctor").stdout
     assert "problem: the backup data" in agent.command("sync", "data", "--history").stdout
     agent.edit("max_age = 1s", "max_age = 1h")
@@ -184,6 +185,7 @@ def test_a_job_without_success_for_too_long_is_a_problem(agent: AgentProcess, mo
     ask(agent, "cmd_sync_backup", "s", "data")
     assert outcome_of(monitor, "s")["status"] == "ok"
     assert ready(agent) == (200, "ok\n")
+    assert 'monagent_backup_overdue{job="data"} 0.0' in ready(agent, "/metrics")[1]
 
 
 def test_the_command_line_uses_the_same_memory(agent: AgentProcess, monitor: Monitor) -> None:
