@@ -18,7 +18,7 @@ class Place:
         parent: the directory above; None for the roots.
         name, path: in the parent, and below the roots.
         source, target: descriptors.
-        marks: of both directories, from before they were listed.
+        looked_at: when we came, in ns since the epoch; marks: of both directories, from before they were listed.
         page: what is remembered of their entries; remembered: the same taken apart, once that was necessary.
         entries: what will be remembered; None where everything is as it was.
         count: how many entries of the source concern us.
@@ -37,6 +37,7 @@ class Place:
     path: str
     source: int
     target: int
+    looked_at: int = 0
     marks: tuple[Mark, Mark] = (_UNKNOWN, _UNKNOWN)
     page: Page | None = None
     remembered: dict[str, Known] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from monagent.sync.crew import Crew, Meter
 from monagent.sync.engine import ROUNDS, Engine
 from monagent.sync.files import Files, Rules
 from monagent.sync.job import CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
+from monagent.sync.ledger import Ledger
 from monagent.sync.manifest import Manifest, PastRun
 from monagent.sync.paths import open_below
 from monagent.sync.progress import Progress, Show, unwatched
@@ -152,8 +153,7 @@ class _Run:
             lambda on_done: Crew(roots, files, self._meter, on_done),
             files,
             kept,
-            self._tally,
-            self._items,
+            Ledger(self._tally, self._items),
             self._before_change,
             trust_names=self._manifest.fact("exclude") == json.dumps(job.exclude),
         )

@@ -1,0 +1,302 @@
+"""The entries of one directory: what is to be done with each, and what became of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+
+from monagent.sync import settled
+from monagent.sync.bins import Bin
+from monagent.sync.crew import Crew, Wanted
+from monagent.sync.files import Files, failure
+from monagent.sync.ledger import Ledger
+from monagent.sync.links import Links
+from monagent.sync.manifest import READ_AGAIN, UNREAD, Known, Manifest
+from monagent.sync.metadata import Rights
+from monagent.sync.others import Others
+from monagent.sync.place import Place
+from monagent.sync.scan import Listing, join, unpacked
+from monagent.sync.settled import Settled
+from monagent.sync.view import View
+
+BATCH_FILES, BATCH_BYTES = 128, 32 * 1024 * 1024
+"""What is handed to a worker at once."""
+_FORMAT, _DIRECTORY, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
+
+
+class Comparison:
+    """Compares directories, one after the other, and has their files settled."""
+
+    def __init__(
+        self,
+        roots: tuple[int, int],
+        manifest: Manifest,
+        view: View,
+        files: Files,
+        kept: Bin,
+        ledger: Ledger,
+        crew: Callable[[Callable[[str, list[Settled]], None]], Crew],
+        place_of: Callable[[str], Place],
+        on_done: Callable[[Place, int], None],
+        before_change: Callable[[], None],
+        *,
+        change: bool,
+        full: bool,
+        contents: bool,
+        delete: bool,
+    ) -> None:
+        """
+        Args:
+            roots: source and target, open.
+            manifest: what is remembered.
+            view: what of a directory concerns us.
+            files: settles one file.
+            kept: the bin.
+            ledger: takes what became of the entries.
+            crew: makes the crew that settles files and calls back with what became of them.
+            place_of: the place of a path, while it is under way.
+            on_done: told when so many entries of a place are done.
+            before_change: called before every directory's first change; raises when there must be none.
+            change: whether the target may be changed.
+            full: whether contents are read though nothing has moved.
+            contents: whether contents are compared at all.
+            delete: whether the target loses what the source does not have.
+        """
+        self._manifest = manifest
+        self._view = view
+        self._files = files
+        self._kept = kept
+        self._ledger = ledger
+        self._place_of = place_of
+        self._on_done = on_done
+        self._before_change = before_change
+        self._change = change
+        self._full = full
+        self._contents = contents
+        self._delete = delete
+        self.read_again = READ_AGAIN if contents else READ_AGAIN & ~UNREAD
+        self._others = Others(change=change, kept=kept, temporary=files.temporary)
+        self._links = Links(roots, change=change, kept=kept, temporary=files.temporary)
+        self._rights = Rights.ours()
+        self.crew = crew(self.settled)
+        self.extras: list[tuple[str, str, int]] = []
+
+    def begin_round(self) -> None:
+        """Another look at everything."""
+        self._links.begin()
+        self.extras = []
+
+    def compare(self, place: Place, there: Listing, here: Listing) -> None:
+        """Judge every entry; what is not a file's is done at once, files are handed out."""
+        remembered = place.remembered = place.page.entries() if place.page else {}
+        place.entries = {}
+        copies = here.as_dict()
+        wanted: list[Wanted] = []
+        unmoved = fresh = found = 0
+        marks = dict(zip(here.names, unpacked(here.marks()), strict=True))
+        for name, seen, mark in zip(there.names, there.statuses, unpacked(there.marks()), strict=True):
+            copy, known = copies.pop(name, None), remembered.get(name)
+            kind = seen.st_mode & _FORMAT
+            is_known = known is not None and known.source == mark and known.target == marks.get(name)
+            if known is not None and is_known and kind != _DIRECTORY and not self._is_read_again(known, kind):
+                place.entries[name] = known
+                unmoved += 1
+            elif kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
+                place.directories.append(name)
+                found += 1
+                if known is None or not is_known or known.flags & self.read_again:
+                    place.moved.add(name)
+            elif copy is None and known is None and kind == _REGULAR and seen.st_nlink == 1 and place.allowed:
+                wanted.append(Wanted(name, seen.st_size, fresh=True))
+                fresh += 1
+            elif one := self._judge(place, name, seen, copy, known, kind):
+                wanted.append(one)
+        self._ledger.tally.count(settled.SAME, unmoved)
+        if self._ledger.is_first_round:
+            self._ledger.tally.words["common"] += unmoved + found
+            self._ledger.tally.words["left_only"] += fresh
+        for name, status in copies.items():
+            self._extra(place, name, status)
+        for name in remembered.keys() - set(there.names):
+            self._manifest.forget(join(place.path, name))
+        self._hand_out(place, wanted)
+
+    def _is_read_again(self, known: Known, kind: int) -> bool:
+        return bool(known.flags & self.read_again) or (self._full and kind == _REGULAR)
+
+    def _judge(
+        self,
+        place: Place,
+        name: str,
+        seen: os.stat_result,
+        copy: os.stat_result | None,
+        known: Known | None,
+        kind: int,
+    ) -> Wanted | None:
+        """What is to be done with an entry that is not known to be equal; what is not a file's is done at once."""
+        assert place.entries is not None
+        if self._ledger.is_first_round:
+            self._ledger.tally.words["left_only" if copy is None else "common"] += 1
+        if copy is None and not self._change:
+            place.changed = True
+            count = self._view.count_below(place.source, name, seen)
+            self._ledger.note(Settled(name, settled.MISSING, f"with {count} below it" if count else ""), place.path)
+            return None
+        if self._change and not place.allowed:
+            self.allow(place)
+        replaced = copy is not None and copy.st_mode & _FORMAT != kind
+        if replaced and not self._give_room(place, name, seen):
+            return None
+        if known is not None:
+            place.entries[name] = known  # until more is known
+        return self._begin(place, name, seen, None if replaced else copy, known, kind)
+
+    def _begin(
+        self,
+        place: Place,
+        name: str,
+        seen: os.stat_result,
+        copy: os.stat_result | None,
+        known: Known | None,
+        kind: int,
+    ) -> Wanted | None:
+        if kind == _DIRECTORY:
+            self._make_directory(place, name)
+        elif kind != _REGULAR:
+            self._take(place, self._others.settle(place.source, place.target, place.path, name, seen))
+        elif seen.st_nlink > 1:
+            self._take(place, self._linked(place, name, seen, copy, known))
+        elif copy is not None and not self._is_other_content(seen, copy):
+            return Wanted(name, seen.st_size if self._contents else 0, known, look=True)
+        elif self._change:
+            return Wanted(name, seen.st_size, known)
+        else:
+            self._ledger.note(Settled(name, settled.DIFFERS, _how(seen, copy)), place.path)
+        return None
+
+    def _is_other_content(self, seen: os.stat_result, copy: os.stat_result) -> bool:
+        """Whether it is plain without a look at the contents that they differ."""
+        return seen.st_size != copy.st_size or (not self._contents and seen.st_mtime_ns != copy.st_mtime_ns)
+
+    def _linked(
+        self, place: Place, name: str, seen: os.stat_result, copy: os.stat_result | None, known: Known | None
+    ) -> Settled:
+        """A file with several names: the first one is settled like any other, the others become links to it."""
+        if self._links.knows(seen):
+            return self._links.settle(place.target, place.path, name, seen, copy)
+        look = copy is not None and not self._is_other_content(seen, copy)
+        if copy is not None and not look and not self._change:
+            return Settled(name, settled.DIFFERS, _how(seen, copy))
+        done = self._files.settle(place.source, place.target, place.path, name, known, look=look)
+        self._links.learn(place.target, place.path, name, seen, done)
+        return done
+
+    def _make_directory(self, place: Place, name: str) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=place.target)
+        except OSError as error:
+            self._ledger.note(Settled(name, settled.FAILED, failure(error)), place.path)
+            return
+        place.changed = True
+        place.made.add(name)
+        place.moved.add(name)
+        place.directories.append(name)
+        self._ledger.note(Settled(name, settled.MADE), place.path)
+
+    def _give_room(self, place: Place, name: str, seen: os.stat_result) -> bool:
+        """Put what is of another type than the source's out of the way; False when there is nothing more to do."""
+        what = f"another type: a {_type(seen)} in the source"
+        if not self._change:
+            self._ledger.note(Settled(name, settled.DIFFERS, what), place.path)
+            return False
+        try:
+            self._kept.move(place.target, place.path, name)
+        except OSError as error:
+            self._ledger.note(Settled(name, settled.FAILED, f"{what}; {failure(error)}"), place.path)
+            return False
+        place.changed = True
+        self._manifest.forget(join(place.path, name))
+        self._ledger.note(Settled(name, settled.REPLACED, what), place.path)
+        return True
+
+    def _extra(self, place: Place, name: str, status: os.stat_result) -> None:
+        """Something that only the target has."""
+        count = 1 + self._view.count_below(place.target, name, status)
+        if self._ledger.is_first_round:
+            self._ledger.tally.words["right_only"] += 1
+            self._ledger.tally.there += count - 1
+        place.has_extras = True
+        stays = self._delete and self._view.holds_excluded(place.target, place.path, name, status)
+        if not stays:
+            self.extras.append((place.path, name, count))
+        place.changed |= not self._change
+        if self._ledger.is_first_round and (stays or not (self._change and self._delete)):
+            detail = f"with {count - 1} below it" if count > 1 else ""
+            self._ledger.note(
+                Settled(name, settled.EXTRA, "it holds what is excluded" if stays else detail), place.path
+            )
+
+    def allow(self, place: Place) -> None:
+        """The target is about to be changed in this directory."""
+        place.allowed = True
+        self._before_change()
+        mode = os.fstat(place.target).st_mode
+        if mode & 0o700 != 0o700 and not self._rights.root:
+            os.fchmod(place.target, 0o700 | (mode & 0o7777))
+            place.changed = True
+
+    def _hand_out(self, place: Place, wanted: list[Wanted]) -> None:
+        for batch in _batches(wanted):
+            place.pending += len(batch)
+            self.crew.do(place.path, place.source, place.target, batch)
+
+    def settled(self, path: str, done: list[Settled]) -> None:
+        """Files of a directory are settled."""
+        place = self._place_of(path)
+        copied: list[Settled] = []
+        for one in done:
+            if one.action == settled.COPIED and one.known is not None and not one.lost and place.entries is not None:
+                place.entries[one.name] = one.known
+                place.changed = True
+                copied.append(one)
+            else:
+                self._take(place, one)
+        self._ledger.copied(path, copied)
+        self._on_done(place, len(done))
+
+    def _take(self, place: Place, one: Settled) -> None:
+        """Note what became of an entry."""
+        assert place.entries is not None
+        if one.known is not None:
+            place.entries[one.name] = one.known
+        elif one.action not in (settled.FAILED, settled.UNSTABLE, settled.DIFFERS, settled.METADATA_DIFFERS):
+            place.entries.pop(one.name, None)
+        if one.action in settled.CHANGES:
+            place.changed = True
+            self._ledger.touch(place.path, [one.name])
+        self._ledger.note(one, place.path)
+
+
+def _batches(wanted: list[Wanted]) -> Iterable[list[Wanted]]:
+    batch: list[Wanted] = []
+    size = 0
+    for one in wanted:
+        batch.append(one)
+        size += one.size
+        if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _how(seen: os.stat_result, copy: os.stat_result | None) -> str:
+    if copy is not None and seen.st_size != copy.st_size:
+        return f"{seen.st_size} bytes in the source, {copy.st_size} in the copy"
+    return "time"
+
+
+def _type(status: os.stat_result) -> str:
+    names = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "link"}
+    return names.get(stat.S_IFMT(status.st_mode), "special file")
