@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from monagent import durable
 from monagent.models import Run, RunResult
 from monagent.sensors import filesystem, manifest
 from monagent.sensors.backups import Backups
@@ -267,7 +268,7 @@ def _arm(point: int) -> None:
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
     os.open = watch(os.open, lambda _path, flags, *_a, **_k: bool(flags & writing))
     io.open = watch(io.open, lambda _file, mode="r", *_a, **_k: not set(mode).isdisjoint("wax+"))
-    filesystem._libc = _Libc(watch)  # type: ignore[assignment]
+    filesystem._libc = durable._libc = _Libc(watch)  # type: ignore[assignment]
 
 
 class _Libc:
@@ -284,7 +285,8 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[tuple[str, str]] = []
         self._libc = filesystem._libc
-        monkeypatch.setattr(filesystem, "_libc", self)
+        for module in (filesystem, durable):
+            monkeypatch.setattr(module, "_libc", self)
         for name in ("write", "fsync", "replace", "mkdir", "unlink", "rmdir", "fchmod"):
             monkeypatch.setattr(os, name, self._noted(name, getattr(os, name)))
 

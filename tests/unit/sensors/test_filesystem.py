@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from monagent import durable
 from monagent.sensors import filesystem
 from monagent.sensors.filesystem import exchange, lock_directory, move, sync_all
 from tests.unit.sensors.packages import lay, open_descriptors, snapshot
@@ -51,7 +52,12 @@ class OldKernel:
 @pytest.fixture
 def fails_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Makes the kernel refuse from now on."""
-    return lambda number: monkeypatch.setattr(filesystem, "_libc", OldKernel(number))
+
+    def use(number: int) -> None:
+        for module in (filesystem, durable):
+            monkeypatch.setattr(module, "_libc", OldKernel(number))
+
+    return use
 
 
 # -- exchange -------------------------------------------------------------------------------------------------------

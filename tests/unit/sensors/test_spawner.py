@@ -494,7 +494,8 @@ def test_it_loads_neither_http_nor_xml_nor_tls_nor_threads(program: Program) -> 
     everywhere = subprocess.run(bare, capture_output=True, text=True, timeout=60, check=True).stdout
 
     assert "socket" in modules
-    assert ours == {"monagent", "monagent.sensors", "monagent.sensors.processes", "monagent.sensors.spawner"}
+    sensors = ("monagent.sensors", "monagent.sensors.processes", "monagent.sensors.spawner")
+    assert ours == {"monagent", "monagent.priority", *sensors}
     unwanted = {
         "http",
         "xml",
