@@ -28,7 +28,7 @@ def client_cfg() -> str:
         "## client.cfg\n",
         *[_section(name, cls) for name, cls in settings.PLAIN_SECTIONS.items()],
         *[_section(f"{prefix}NAME", cls) for prefix, cls in settings.NAMED_SECTIONS.items()],
-        "Options of commands that do not exist yet (`backup:`, `mail`, `alert:`) are checked and kept, and nothing else.\n",
+        "Options of commands that do not exist yet (`mail`, `alert:`, and `mail` of a job) are checked and kept, and nothing else.\n",
         "## server.cfg\n",
         *[_section(name, cls) for name, cls in server_settings.SECTIONS.items()],
     ]

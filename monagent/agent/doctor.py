@@ -120,8 +120,11 @@ def _backup_jobs(settings: Settings) -> Iterator[Diagnosis]:
     for name, job in settings.backups.items():
         for option, path in (("source", job.source), ("target", job.target)):
             subject = f"[backup:{name}] {option} {path} is there"
-            if not path.is_dir():
-                yield Diagnosis(subject, "it is no directory, or not mounted", f"mount it, or mkdir {path}")
+            if option == "target" and not path.exists() and path.parent.is_dir():
+                yield Diagnosis(f"{subject} (a first run makes it; is its disk mounted?)")
+            elif not path.is_dir():
+                remedy = "mount it, or correct the path" if option == "source" else f"mount it, or mkdir {path}"
+                yield Diagnosis(subject, "it is no directory, or not mounted", remedy)
             elif option == "target" and not os.access(path, os.W_OK | os.X_OK):
                 yield Diagnosis(
                     subject, f"{_user()} may not write it", f"chown or chmod {path}; systemd/examples/backup.conf"
@@ -131,7 +134,11 @@ def _backup_jobs(settings: Settings) -> Iterator[Diagnosis]:
             else:
                 yield Diagnosis(subject)
     for name, one in sync_jobs(settings).items():
-        problem = standing(one, time.time()).problem
+        stands = standing(one, time.time())
+        problem = stands.problem
+        if stands.last_success is None and not problem:
+            yield Diagnosis(f"[backup:{name}] has not run yet: monagent sync {name}")
+            continue
         remedy = f"monagent sync {name}, and see what it says; monagent sync {name} --history" if problem else ""
         yield Diagnosis(f"[backup:{name}] has succeeded within its max_age", problem, remedy)
 

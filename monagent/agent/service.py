@@ -312,7 +312,7 @@ class Agent:
             self._figures(),
             self._vitals.checks(),
             refusals[:SHOWN_REFUSALS],
-            self.liveness.lately(),
+            self.liveness.lately() | ({"backups": "; ".join(overdue)} if (overdue := self._backups.overdue()) else {}),
             time.time(),
         )
 

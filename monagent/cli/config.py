@@ -61,7 +61,7 @@ def _hints(loaded: Settings) -> list[str]:
         hints.append(f"there is no directory {loaded.sensor.path} yet; monagent init makes one with the stock sensors")
     if problem := unwritable(loaded.file):
         hints.append(f"{problem}: the agent cannot be moved to another server from there (cmd_update_config)")
-    later = [f"[backup:{name}]" for name in loaded.backups]
+    later = [f"[backup:{name}] mail" for name, job in loaded.backups.items() if job.mail]
     later += [f"[mail:{name}]" for name in loaded.reports] + [f"[alert:{name}]" for name in loaded.alerts]
     if later:
         hints.append(f"{', '.join(later)}: understood, but this version has no command that uses them yet")

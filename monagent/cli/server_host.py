@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def add_host(name: str, address: str, port: int, sources: tuple[str, ...], confi
             raise click.BadParameter(
                 f"{source!r} is not a network (example: 192.0.2.0/24)", param_hint="--from"
             ) from None
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.%]+", address) or address.count(":") == 1:
+        raise click.BadParameter("it is a name or an address alone; its port goes with --port", param_hint="ADDRESS")
     open_store(config, create=True).add_host(name, address, port, sources)
     click.echo(f"added {name}, {address} port {port}", err=True)
 

@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
+import pwd
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings, values
 
 if TYPE_CHECKING:
+    from monagent.config.settings import Settings
     from monagent.sync.job import SyncJob
     from monagent.sync.progress import Look, Show
     from monagent.sync.report import Report
@@ -68,6 +70,11 @@ def sync(
     what is deleted or overwritten goes to a dated bin beside the target. Exit 0: the backup holds what the source holds; 1:
     differences are left; more: trouble.
     """
+    if not all(what):
+        raise click.UsageError("a directory or a job needs a name: one of them is empty")
+    _check_options(as_json=as_json, as_html=as_html, accept=accept, check=check, history=history)
+    if max_delete and not delete:
+        raise click.UsageError("--max-delete goes with --delete")
     job = _pair(what, delete, max_delete, exclude, compare) if len(what) == 2 else _job(what, config)
     if len(what) != 2 and (delete or max_delete or exclude or compare):
         raise click.UsageError("--delete, --max-delete, --exclude and --compare are options of the job in its section")
@@ -80,10 +87,27 @@ def sync(
     from monagent.sync.run import run  # noqa: PLC0415
 
     mode = DRY_RUN if dry_run else FULL_CHECK if full else CHECK if check else SYNC
-    with _shown_progress(quiet=quiet) as show:
-        report = run(job, mode, accept=accept, show=show)
-    _show(report, job, as_json=as_json, as_html=as_html, quiet=quiet)
+    try:
+        with _shown_progress(quiet=quiet) as show:
+            report = run(job, mode, accept=accept, show=show)
+    except KeyboardInterrupt:
+        click.echo("monagent: interrupted; nothing is half copied, run it again", err=True)
+        context.exit(130)
+    try:
+        _show(report, job, as_json=as_json, as_html=as_html, quiet=quiet)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has seen enough; how the run went is another matter
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     context.exit(report.exit_code)
+
+
+def _check_options(*, as_json: bool, as_html: bool, accept: bool, check: bool, history: bool) -> None:
+    if as_json and as_html:
+        raise click.UsageError("give --json or --html, not both")
+    if accept and check:
+        raise click.UsageError("--accept is for a sync: a check changes nothing")
+    if history and (as_html or accept or check):
+        raise click.UsageError("--history goes with --json alone")
 
 
 def _job(what: tuple[str, ...], config: Path) -> SyncJob:
@@ -91,11 +115,36 @@ def _job(what: tuple[str, ...], config: Path) -> SyncJob:
 
     if len(what) > 2:
         raise click.UsageError("give one JOB, or SOURCE and TARGET")
-    jobs = sync_jobs(settings.load(config))
+    if what[0] and not config.exists() and Path(what[0]).is_dir():
+        raise click.UsageError(f"{what[0]} is a directory: which TARGET is its copy to be in?")
+    loaded = settings.load(config)
+    jobs = sync_jobs(loaded)
     if what[0] not in jobs:
         known = f"known: {', '.join(sorted(jobs))}" if jobs else "it has no [backup:JOB] section"
         raise click.UsageError(f"{config} defines no job {what[0]!r} ({known}); two directories need no job")
+    _refuse_other_user(loaded, what[0])
     return jobs[what[0]]
+
+
+def _refuse_other_user(loaded: Settings, name: str) -> None:
+    """What one user leaves in the state and the bin, the agent's user could not use."""
+    from monagent.errors import SyncStopped  # noqa: PLC0415
+
+    state, user = loaded.agent.state, loaded.agent.user
+    if state.exists():
+        owner = state.stat().st_uid
+    elif user:
+        owner = pwd.getpwnam(user).pw_uid
+    else:
+        return
+    if owner != os.geteuid():
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwuid(owner).pw_name
+        raise SyncStopped(
+            f"{state} belongs to {user or f'uid {owner}'}: run it as that user (runuser -u {user or f'#{owner}'} -- "
+            f"monagent sync {name} -c {loaded.file})",
+            77,
+        )
 
 
 def _pair(
@@ -119,7 +168,7 @@ def _pair(
 
 
 def _show(report: Report, job: SyncJob, *, as_json: bool, as_html: bool, quiet: bool) -> None:
-    from monagent.sync.report import item_value, lines  # noqa: PLC0415
+    from monagent.sync.report import item_value, last_line, lines  # noqa: PLC0415
     from monagent.sync.report_html import page  # noqa: PLC0415
     from monagent.sync.tally import read_items  # noqa: PLC0415
 
@@ -132,7 +181,7 @@ def _show(report: Report, job: SyncJob, *, as_json: bool, as_html: bool, quiet: 
     elif as_html:
         click.echo(page(report.outcome()))
     else:
-        for line in lines(report, [] if quiet else read_items(job.state)):
+        for line in [last_line(report)] if quiet else lines(report, read_items(job.state)):
             click.echo(line)
 
 
@@ -155,7 +204,7 @@ def _show_history(job: SyncJob, *, as_json: bool) -> None:
         print_json({"job": job.name, "problem": stands.problem, **ages, "runs": reports})
         return
     for past in runs:
-        when = datetime.fromtimestamp(past.started).astimezone().isoformat(timespec="seconds")
+        when = datetime.fromtimestamp(past.started, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         click.echo(f"{when}  {mode_shown(past.mode):10}  {past.status:5}  {past.message}")
     for word, when_last in (("success", stands.last_success), ("full proof", stands.last_full_proof)):
         click.echo(f"last {word}: {'never' if when_last is None else f'{age(now - when_last)} ago'}")

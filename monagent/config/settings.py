@@ -120,9 +120,9 @@ class BackupSection:
     compare: str = option(values.choice("content", "stat"), "content", "content, or stat (type, size, mtime)")
     delete: bool = option(values.boolean, "no", "remove what the source no longer has (kept in a dated bin)")
     max_delete: str = option(values.share, "10%", "more than that is refused")
-    max_shrink: str = option(values.share, "30%", "a source that lost more than that stops the job")
-    max_age: float = option(values.duration, "26h", "a job without a success for longer is a problem")
-    reflink: bool = option(values.boolean, "no", "shared blocks are not a second copy")
+    max_shrink: str = option(values.share, "30%", "a source of which more than that is gone stops the job")
+    max_age: float = option(values.duration, "26h", "a job that was not synced with success for longer is a problem")
+    reflink: bool = option(values.boolean, "no", "yes: the copy may share its blocks with the source, and is no second copy then")
     bin: Path | None = option(
         values.optional_path, "", "what was deleted or overwritten goes there; empty: beside the target, or in it"
     )
@@ -271,6 +271,7 @@ def _check_together(
             found.complain(f"sensor:{name}", "", "is not a sensor's name (letters, digits, _ - . and at most 64)")
     for name, job in backups.items():
         _check_backup(name, job, found)
+    _check_targets(backups, found)
     if sensor and ("/" in sensor.executable or not sensor.executable):
         found.complain("sensor", "executable", "must be a file name without a slash (example: check)")
     if security:
@@ -303,6 +304,21 @@ def _check_backup(name: str, job: BackupSection | None, found: Collector) -> Non
     place = job.bin and Path(os.path.realpath(job.bin))
     if place and (source in (place, *place.parents) or target in (place, *place.parents)):
         found.complain(section, "bin", f"{job.bin} is inside the source or the target: leave it out, or put it beside")
+
+
+def _check_targets(backups: Mapping[str, BackupSection | None], found: Collector) -> None:
+    """No two jobs write to the same place: each would delete what the other one keeps."""
+    seen: dict[Path, str] = {}
+    for name, job in backups.items():
+        if job is None:
+            continue
+        target = Path(os.path.realpath(job.target))
+        for other, owner in seen.items():
+            if target == other or target in other.parents or other in target.parents:
+                found.complain(
+                    f"backup:{name}", "target", f"{job.target} is the target of [backup:{owner}], or inside it"
+                )
+        seen[target] = name
 
 
 def _check_security(security: SecuritySection, found: Collector) -> None:

@@ -231,7 +231,7 @@ class Comparison:
         if not stays:
             self.extras.append((place.path, name, count))
         place.changed |= not self._change
-        if self._ledger.is_first_round and (stays or not (self._change and self._delete)):
+        if self._ledger.is_first_round and (stays or not self._delete):
             detail = f"with {count - 1} below it" if count > 1 else ""
             self._ledger.note(
                 Settled(name, settled.EXTRA, "it holds what is excluded" if stays else detail), place.path

@@ -41,7 +41,11 @@ def _lock_file(state: Path) -> int:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except PermissionError as error:
-        raise SyncStopped(f"{error.filename} may not be written by uid {os.geteuid()}", PERMISSION) from error
+        raise SyncStopped(
+            f"{error.filename}, where the job is remembered, may not be written by uid {os.geteuid()} (for two "
+            "directories it is below $XDG_STATE_HOME or ~/.local/state)",
+            PERMISSION,
+        ) from error
     except OSError as error:
         raise SyncStopped(f"{error.filename}: {error.strerror}") from error
 
@@ -74,7 +78,7 @@ def opened(job: SyncJob, manifest: Manifest, *, make: bool, accept: bool) -> Ite
         _refuse_unmounted(job.source, "source")
         _refuse_unmounted(job.target, "target")
         if not os.listdir(source):
-            raise SyncStopped(f"the source {job.source} is empty: is it mounted?")
+            raise SyncStopped(f"the source {job.source} is empty: is it mounted? An empty source is never copied")
         _refuse_other_device(job, source, "source", manifest, accept=accept)
         _refuse_nested(job)
         target = _open_target(job, manifest, make=make, accept=accept)
@@ -96,7 +100,7 @@ def _open(path: Path, what: str) -> int:
 
 
 def _open_target(job: SyncJob, manifest: Manifest, *, make: bool, accept: bool) -> int:
-    if make and not job.target.exists() and not job.target.is_symlink():
+    if make and not os.path.lexists(job.target):
         if manifest.fact("target-device") and not accept:
             again = ACCEPT.format(name=job.name)
             raise SyncStopped(f"the target {job.target} was there last time and is gone: is it mounted? {again}")
@@ -162,17 +166,23 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def refuse_shrunk(job: SyncJob, entries: int, former: int) -> None:
-    """A source that lost much since the last run is not copied: it may have been emptied by mistake, or be half mounted.
+def shrunk(job: SyncJob, gone: int, former: int) -> str:
+    """A source that lost much since the last run is not copied: it may have been emptied, renamed, or be half mounted.
 
-    Raises:
-        SyncStopped: it lost more than `max_shrink`.
+    Args:
+        job: whose `max_shrink` counts.
+        gone: entries that are not there any more under their names.
+        former: entries of the last run.
+
+    Returns:
+        What is wrong; empty when nothing is.
     """
-    if former and is_more(former - entries, job.max_shrink, former):
-        raise SyncStopped(
-            f"the source {job.source} had {former} entries and has {entries}: more than max_shrink = {job.max_shrink} "
-            f"are gone; {ACCEPT.format(name=job.name)}"
+    if former and is_more(gone, job.max_shrink, former):
+        return (
+            f"of {former:,} entries that the source {job.source} had, {gone:,} are gone: more than max_shrink = "
+            f"{job.max_shrink}; {ACCEPT.format(name=job.name)}"
         )
+    return ""
 
 
 def warnings(roots: tuple[int, int]) -> list[str]:

@@ -70,7 +70,8 @@ class Links:
             there = self._link(first, target, path, name, old=copy is not None)
         except OSError as error:
             return Settled(name, settled.FAILED, f"{what}; {failure(error)}")
-        return Settled(name, settled.LINKED, what, known=Known(mark_of(seen), mark_of(there), first.tag, YOUNG))
+        action = settled.LINKED if copy is None else settled.UPDATED
+        return Settled(name, action, what, known=Known(mark_of(seen), mark_of(there), first.tag, YOUNG))
 
     def _link(self, first: _First, target: int, path: str, name: str, *, old: bool) -> os.stat_result:
         beside = self._temporary()

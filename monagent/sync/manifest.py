@@ -98,9 +98,9 @@ def history(state: Path, limit: int) -> tuple[list[PastRun], dict[str, str]]:
     Raises:
         SyncStopped: they cannot be read.
     """
-    if not (state / FILE).exists():
-        return [], {}
     try:
+        if not (state / FILE).exists():
+            return [], {}
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(state / FILE))}?mode=ro", uri=True)) as database:
             if database.execute("PRAGMA user_version").fetchone() == (0,):  # it is just being made
                 return [], {}

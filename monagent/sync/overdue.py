@@ -29,7 +29,7 @@ def standing(job: SyncJob, now: float) -> Standing:
     problem = ""
     if now - since > job.max_age:
         word = "did not succeed for" if success is not None else "never succeeded in"
-        problem = f"the backup {job.name} {word} {age(now - since)}: more than max_age = {age(job.max_age)}"
+        problem = f'the backup "{job.name}" {word} {age(now - since)}: more than max_age = {age(job.max_age)}'
     return Standing(success, proof, problem)
 
 

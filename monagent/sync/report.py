@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from monagent.models import Outcome
 from monagent.sync import settled
 from monagent.sync.job import CHECK, DRY_RUN, FULL_CHECK, SYNC
+from monagent.sync.settled import LEFT, TROUBLES
 from monagent.sync.tally import Item, Tally
 
 DONE, DIFFERENT, TROUBLE = 0, 1, 74
@@ -18,6 +19,8 @@ DONE, DIFFERENT, TROUBLE = 0, 1, 74
 WORDS = ("left_only", "right_only", "common", "same_files", "diff_files", "funny_files")
 """As `filecmp.dircmp` has them."""
 _PLACES = 4096
+_SCREENFUL = 30
+"""Lines, beyond which what needs attention is said again at the end."""
 _SECOND_NAMES = {
     settled.MADE: "directories made",
     settled.METADATA: "metadata put right",
@@ -80,12 +83,24 @@ class Report:
             return f"stopped half way: {self.stopped}; {did}" if did else f"nothing was done: {self.stopped}"
         tally = self.tally
         took = f"in {self.duration:.1f} s"
-        size = f"{tally.entries:,} entries, {readable(tally.bytes)}"
+        size = f"{many(tally.entries, 'entry', 'entries')}, {readable(tally.bytes)}"
         if self.exit_code == DONE:
-            did = self._did()
-            proven = "equal, every byte read" if self.mode == FULL_CHECK else "equal"
-            return f"the backup is {proven}: {size}{f'; {did}' if did else ''}, {took}"
-        return f"the backup differs: {self._left()}; {size}{f'; {self._did()}' if self._did() else ''}, {took}"
+            extra = tally.actions[settled.EXTRA]
+            verdict = "the backup holds all of the source" if extra else "the backup is equal"
+            if self.mode == FULL_CHECK:
+                verdict += ", every byte read"
+            more = f"{many(extra, 'entry', 'entries')} more only in the backup" if extra else ""
+        else:
+            verdict, more = f"the backup differs: {self._left()}", self._first_trouble()
+        lacking = f"{many(tally.incomplete, 'entry lacks', 'entries lack')} owner, time or other metadata"
+        parts = [verdict, size, more, self._did(), lacking if tally.incomplete else ""]
+        return f"{'; '.join(filter(None, parts))}; {took}"
+
+    def _first_trouble(self) -> str:
+        worst = [item for item in self.first if item.action in TROUBLES or item.action in LEFT]
+        if not worst:
+            return ""
+        return f"first {shown(worst[0].path)}{f' ({worst[0].detail})' if worst[0].detail else ''}"
 
     def _did(self) -> str:
         done = self.tally.actions
@@ -97,7 +112,7 @@ class Report:
         tally = self.tally
         counts = [f"{tally.round[word]:,} {_SECOND_NAMES.get(word, word)}" for word in _LEFT_WORDS if tally.round[word]]
         if self.pending:
-            counts.append(f"{self.pending:,} to be deleted")
+            counts.append(f"{self.pending:,} not deleted")
         if self.keep_changing and not tally.round[settled.UNSTABLE]:
             counts.append(f"{tally.changes:,} keep changing")
         return ", ".join(counts)
@@ -108,7 +123,7 @@ class Report:
         return {
             "status": "ok" if self.exit_code == DONE else "error",
             "message": self.message,
-            "job": self.job,
+            "job": shown(self.job),
             "mode": self.mode,
             "source": shown(self.source),
             "target": shown(self.target),
@@ -173,6 +188,11 @@ def lines(report: Report, items: Iterable[Item]) -> Iterable[str]:
         detail = f"  ({item.detail})" if item.detail else ""
         yield f"{item.action:16} {shown(item.path)}{detail}"
     tally = report.tally
+    attention = [item for item in report.first if item.action in TROUBLES or item.action in LEFT]
+    if sum(tally.actions.values()) > _SCREENFUL and attention:
+        yield "needs attention:"
+        for item in attention:
+            yield f"  {item.action:14} {shown(item.path)}{f'  ({item.detail})' if item.detail else ''}"
     if not report.stopped:
         compared = ", ".join(f"{tally.words[word]:,} {word}" for word in WORDS)
         yield f"compared: {compared}"
@@ -180,7 +200,12 @@ def lines(report: Report, items: Iterable[Item]) -> Iterable[str]:
             yield "not kept: " + ", ".join(f"{count:,} x {word}" for word, count in sorted(tally.lost.items()))
     for warning in report.warnings:
         yield f"warning: {warning}"
-    yield f"{report.job}: {report.message}"
+    yield last_line(report)
+
+
+def last_line(report: Report) -> str:
+    """The whole in one line."""
+    return f"{shown(report.job)}: {report.message}"
 
 
 _MODES = {SYNC: "sync", CHECK: "check", FULL_CHECK: "full check", DRY_RUN: "dry run"}
@@ -202,6 +227,11 @@ def _visible(char: str) -> str:
     if unicodedata.category(char)[0] != "C":
         return char
     return char.encode("unicode_escape").decode()
+
+
+def many(count: int, one: str, more: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {one if count == 1 else more}"
 
 
 def readable(count: int) -> str:

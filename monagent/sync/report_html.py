@@ -26,12 +26,12 @@ def page(outcome: Outcome) -> str:
 def body(outcome: Outcome) -> str:
     """What stands in it."""
     good = outcome["status"] == "ok"
-    verdict = f'<h1 style="font-size:20px;color:{_GOOD if good else _BAD};background:#ffffff">{escape(str(outcome["job"]))}: {"the backup is equal" if good else escape(str(outcome["result"]))}</h1>'
+    verdict = f'<h1 style="font-size:20px;color:{_GOOD if good else _BAD};background:#ffffff">{escape(str(outcome["job"]))}: {"the backup holds what the source holds" if good else escape(str(outcome["result"]))}</h1>'
     parts = [verdict, f"<p>{escape(str(outcome['message']))}</p>"]
     parts += [f"<p>Warning: {escape(warning)}</p>" for warning in outcome["warnings"]]
     parts.append(_table("", _facts(outcome)))
     parts.append(_table("Compared", [(word, f"{outcome['compared'][word]:,}") for word in WORDS]))
-    for title, key in (("Done", "done"), ("Left", "left"), ("Metadata that could not be kept", "not_kept")):
+    for title, key in (("Found and done", "done"), ("Left", "left"), ("Metadata that could not be kept", "not_kept")):
         if outcome[key]:
             parts.append(_table(title, [(word, f"{count:,}") for word, count in outcome[key].items()]))
     if outcome["differences"]:

@@ -18,12 +18,13 @@ from monagent.sync.content import Contents
 from monagent.sync.crew import Crew, Meter
 from monagent.sync.engine import ROUNDS, Engine
 from monagent.sync.files import Files, Rules
+from monagent.sync.guards import PERMISSION
 from monagent.sync.job import CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
 from monagent.sync.ledger import Ledger
 from monagent.sync.manifest import Manifest, PastRun
 from monagent.sync.paths import open_below
 from monagent.sync.progress import Progress, Show, unwatched
-from monagent.sync.report import DONE, Report
+from monagent.sync.report import DONE, TROUBLE, Report
 from monagent.sync.scan import join
 from monagent.sync.tally import Items, Tally
 from monagent.sync.view import View, exclusion
@@ -80,7 +81,8 @@ class _Run:
         except SyncStopped as error:
             stopped = error
         except OSError as error:
-            stopped = SyncStopped(f"{error.strerror or error}")
+            reason = ": ".join(filter(None, (str(error.filename or ""), error.strerror or str(error))))
+            stopped = SyncStopped(reason, PERMISSION if isinstance(error, PermissionError) else TROUBLE)
         finally:
             self._items.close()
         report = Report(
@@ -106,7 +108,8 @@ class _Run:
 
     def _remember(self, report: Report) -> None:
         if report.exit_code == DONE:
-            self._manifest.reached("success")
+            if self._mode == SYNC:
+                self._manifest.reached("success")
             if self._mode == FULL_CHECK:
                 self._manifest.reached("full-proof")
         outcome = report.outcome()
@@ -128,6 +131,7 @@ class _Run:
                 engine.round()
                 if not self._tally.entries:
                     raise SyncStopped(f"nothing of the source {job.source} is left by the excludes")
+                self._judge_lost(view, roots[0], kept)
                 self._delete(engine, kept, roots[1])
                 self._go_on(engine)
                 if change:
@@ -170,12 +174,29 @@ class _Run:
     def _judge_size(self, view: View, source: int, kept: Bin) -> None:
         """Before the first change: is the source what it was? Tells the total on the way."""
         kept.check()
-        self._total = view.count(os.dup(source))
+        still_there = 0
+
+        def look(path: str, names: list[str]) -> None:
+            nonlocal still_there
+            page = self._manifest.page(path)
+            still_there += len(set(page.name_list()).intersection(names)) if page else 0
+
+        self._total = view.count(os.dup(source), look=look)
         former = int(self._manifest.fact("entries") or 0)
         if not self._total:
-            raise SyncStopped(f"nothing of the source {self._job.source} is left by the excludes, or it is empty")
-        if not self._accept:
-            guards.refuse_shrunk(self._job, self._total, former)
+            raise SyncStopped(f"nothing of the source {self._job.source} is left by the excludes")
+        if not self._accept and (problem := guards.shrunk(self._job, former - still_there, former)):
+            raise SyncStopped(problem)
+
+    def _judge_lost(self, view: View, source: int, kept: Bin) -> None:
+        """A run that had nothing to copy has not asked yet how much is gone."""
+        former = int(self._manifest.fact("entries") or 0)
+        if self._mode == DRY_RUN:
+            self._judge_size(view, source, kept)
+        elif not self._accept and (problem := guards.shrunk(self._job, former - self._tally.entries, former)):
+            if self._mode == SYNC:
+                raise SyncStopped(problem)
+            self._warnings.append(f"a sync would stop: {problem}")
 
     def _delete(self, engine: Engine, kept: Bin, target: int) -> None:
         """Move what only the target has into the bin, unless that is too much."""
@@ -187,6 +208,10 @@ class _Run:
             self._warnings.append(problem)
         if problem or self._mode != SYNC:
             self._pending = count
+            for path, name, number in engine.extras:
+                below = f", with {number - 1} below it" if number > 1 else ""
+                what = "not deleted" if problem else "to be deleted"
+                self._items.add(settled.EXTRA, join(path, name), f"{what}{below}")
             return
         engine.allow()
         for path, name, number in engine.extras:
@@ -195,7 +220,7 @@ class _Run:
     def _why_not(self, count: int) -> str:
         limit, there = self._job.max_delete, self._tally.there
         if is_more(count, limit, there):
-            return f"nothing is deleted: {count:,} of {there:,} entries are more than max_delete = {limit}"
+            return f"nothing is deleted: {count:,} of {there:,} entries are more than max_delete = {limit}; if that is as it should be, allow more"
         if self._tally.round[settled.FAILED]:
             return "nothing is deleted, since not all of the source could be read"
         return ""

@@ -21,7 +21,6 @@ _WORDS = {
     settled.SAME: "same_files",
     settled.METADATA: "same_files",
     settled.METADATA_DIFFERS: "same_files",
-    settled.LINKED: "diff_files",
     settled.UPDATED: "diff_files",
     settled.REPLACED: "diff_files",
     settled.REPAIRED: "diff_files",

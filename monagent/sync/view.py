@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from monagent.sync.paths import open_child, remove_tree
 from monagent.sync.scan import BIN_INSIDE, TEMPORARY, Excluded, Listing, join
@@ -89,11 +89,26 @@ class View:
             return 0
         return self.count(below, name, excluded=False)
 
-    def count(self, directory: int, path: str = "", *, excluded: bool = True) -> int:
-        """How many entries stand below an open directory, which is closed."""
+    def count(
+        self,
+        directory: int,
+        path: str = "",
+        *,
+        excluded: bool = True,
+        look: Callable[[str, list[str]], None] = lambda _path, _names: None,
+    ) -> int:
+        """How many entries stand below an open directory, which is closed.
+
+        Args:
+            directory: the descriptor.
+            path: of it.
+            excluded: whether what is excluded is left out.
+            look: is given the path and the names of each directory.
+        """
         judge = self._excluded if excluded else None
         count = 0
         stack = [(directory, path, self._kinds(directory, path, judge))]
+        look(path, [name for name, _ in stack[0][2]])
         try:
             while stack:
                 here, path, names = stack[-1]
@@ -108,7 +123,9 @@ class View:
                     continue
                 with contextlib.suppress(OSError):
                     below = open_child(here, following)
-                    stack.append((below, join(path, following), self._kinds(below, join(path, following), judge)))
+                    names = self._kinds(below, join(path, following), judge)
+                    look(join(path, following), [name for name, _ in names])
+                    stack.append((below, join(path, following), names))
         finally:
             for here, _, _ in stack:
                 os.close(here)

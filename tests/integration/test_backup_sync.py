@@ -106,7 +106,7 @@ def test_a_job_that_must_not_run_says_why(agent: AgentProcess, monitor: Monitor,
 
 def test_checks_go_on_beside_a_long_sync(agent: AgentProcess, monitor: Monitor, source: Path) -> None:
     """And `cmd_status` tells how far it is."""
-    agent.edit("nice = 0", "nice = 0\nbandwidth = 100K")
+    agent.edit("nice = 0", "nice = 0\nbandwidth = 200K")
     write(source, {"big": os.urandom(400_000)})
     write(agent.directory, {"sensors/one/check": "#!/bin/sh\necho 1\n"})
     (agent.directory / "sensors/one/check").chmod(0o755)
@@ -143,6 +143,19 @@ def test_a_sync_that_is_killed_is_told(agent: AgentProcess, monitor: Monitor, so
     assert outcome_of(monitor, "again")["status"] == "ok"
 
 
+def test_a_second_ticket_for_a_running_job_is_refused(agent: AgentProcess, monitor: Monitor, source: Path) -> None:
+    """And costs the first one nothing."""
+    agent.edit("nice = 0", "nice = 0\nbandwidth = 200K")
+    write(source, {"big": os.urandom(300_000)})
+    agent.start()
+    ask(agent, "cmd_sync_backup", "first", "data")
+    time.sleep(1.2)
+    ask(agent, "cmd_sync_backup", "second", "data", "check")
+
+    assert "another run of this job is under way" in outcome_of(monitor, "second")["message"]
+    assert outcome_of(monitor, "first")["status"] == "ok"
+
+
 def test_an_agent_that_is_killed_takes_its_sync_with_it(
     agent: AgentProcess, monitor: Monitor, source: Path, tmp_path: Path
 ) -> None:
@@ -176,10 +189,10 @@ def test_a_job_without_success_for_too_long_is_a_problem(agent: AgentProcess, mo
 
     status, text = ready(agent)
     assert status == 503
-    assert text.startswith("the backup data never succeeded in"), text
+    assert text.startswith('the backup "data" never succeeded in'), text
     assert 'monagent_backup_overdue{job="data"} 1.0' in ready(agent, "/metrics")[1]
     assert "PROBLEM [backup:data] has succeeded within its max_age" in agent.command("doctor").stdout
-    assert "problem: the backup data" in agent.command("sync", "data", "--history").stdout
+    assert 'problem: the backup "data"' in agent.command("sync", "data", "--history").stdout
     agent.edit("max_age = 1s", "max_age = 1h")
     agent.reload()
     ask(agent, "cmd_sync_backup", "s", "data")

@@ -51,6 +51,7 @@ def test_too_much_is_not_deleted_at_all(pair: Pair) -> None:
         assert (report.exit_code, report.pending) == (1, 2)
         assert any(f"more than max_delete = {limit}" in warning for warning in report.warnings)
         assert (pair.target / "d0/extra").exists()
+        assert pair.items()["d0/extra"] == "extra"
     assert (pair.target / "new").exists()
     assert pair.sync(delete=True, max_delete="2").exit_code == 0
 

@@ -62,11 +62,22 @@ def test_a_source_that_shrank(pair: Pair) -> None:
     pair.sync()
     settle()
     shutil.rmtree(pair.source / "d0")
-    stopped(pair, "had 23 entries and has 15: more than max_shrink = 30%", delete=True)
+    stopped(pair, "of 23 entries that the source", delete=True)
     stopped(pair, "more than max_shrink = 7", max_shrink="7")
+    stopped(pair, "more than max_shrink = 30%", mode=DRY_RUN)
+    assert "a sync would stop" in pair.sync(CHECK).warnings[1]
     assert pair.sync(max_shrink="8").exit_code == 0
     assert pair.sync(DRY_RUN).exit_code == 0
     assert pair.sync().exit_code == 0, "from now on that is its size"
+
+
+def test_a_source_of_which_everything_was_renamed(pair: Pair) -> None:
+    """Has lost what it had, though it has as many entries."""
+    pair.sync()
+    settle()
+    for path in list(pair.source.glob("*/f*")):
+        path.rename(path.with_name(f"{path.name}.locked"))
+    stopped(pair, "20 are gone")
 
 
 def test_a_source_that_shrank_can_be_accepted(pair: Pair) -> None:
