@@ -122,7 +122,9 @@ class BackupSection:
     max_delete: str = option(values.share, "10%", "more than that is refused")
     max_shrink: str = option(values.share, "30%", "a source of which more than that is gone stops the job")
     max_age: float = option(values.duration, "26h", "a job that was not synced with success for longer is a problem")
-    reflink: bool = option(values.boolean, "no", "yes: the copy may share its blocks with the source, and is no second copy then")
+    reflink: bool = option(
+        values.boolean, "no", "yes: the copy may share its blocks with the source, and is no second copy then"
+    )
     bin: Path | None = option(
         values.optional_path, "", "what was deleted or overwritten goes there; empty: beside the target, or in it"
     )

@@ -22,12 +22,12 @@ _PLACES = 4096
 _SCREENFUL = 30
 """Lines, beyond which what needs attention is said again at the end."""
 _SECOND_NAMES = {
-    settled.MADE: "directories made",
-    settled.METADATA: "metadata put right",
-    settled.METADATA_DIFFERS: "other metadata",
+    settled.METADATA: "with metadata put right",
+    settled.METADATA_DIFFERS: "with other metadata",
     settled.ROTTEN_COPY: "rotten copies",
     settled.ROTTEN_SOURCE: "rotten in the source",
-    settled.UNSTABLE: "keep changing",
+    settled.UNSTABLE: "unstable",
+    settled.DIFFERS: "different",
     settled.EXTRA: "only in the backup",
     settled.MISSING: "missing in the backup",
     settled.REPLACED: "of another type replaced",
@@ -82,7 +82,7 @@ class Report:
             did = self._did()
             return f"stopped half way: {self.stopped}; {did}" if did else f"nothing was done: {self.stopped}"
         tally = self.tally
-        took = f"in {self.duration:.1f} s"
+        took = f"took {self.duration:.1f} s"
         size = f"{many(tally.entries, 'entry', 'entries')}, {readable(tally.bytes)}"
         if self.exit_code == DONE:
             extra = tally.actions[settled.EXTRA]
@@ -105,6 +105,8 @@ class Report:
     def _did(self) -> str:
         done = self.tally.actions
         counts = [f"{done[word]:,} {_SECOND_NAMES.get(word, word)}" for word in _DONE_WORDS if done[word]]
+        if done[settled.MADE]:
+            counts.append(f"{many(done[settled.MADE], 'directory', 'directories')} made")
         copied = f"{readable(self.tally.copied)} copied" if self.tally.copied else ""
         return ", ".join(filter(None, [*counts, copied]))
 
@@ -160,7 +162,6 @@ _DONE_WORDS = (
     settled.UPDATED,
     settled.REPAIRED,
     settled.LINKED,
-    settled.MADE,
     settled.REPLACED,
     settled.METADATA,
     settled.DELETED,

@@ -107,7 +107,7 @@ def test_what_later_commands_need_is_tried_too(agent: AgentProcess, tmp_path: Pa
     (tmp_path / "source").mkdir()
     agent.config.write_text(
         agent.config.read_text()
-        + f"[backup:nightly]\nsource = {tmp_path}/source\ntarget = {tmp_path}/nowhere\n"
+        + f"[backup:nightly]\nsource = {tmp_path}/source\ntarget = {tmp_path}/nowhere/below\n"
         + f"[mail]\nhost = 127.0.0.1\nport = {free_port()}\n[mail:report]\nto = root@localhost\n"
     )
     code, found = examined(agent)

@@ -42,7 +42,7 @@ def test_two_directories_need_no_configuration(place: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert {"copied           a", "made             d", "copied           d/b"} < set(done.stdout.splitlines())
-    assert done.stdout.splitlines()[-1].startswith("s t: the backup is equal: 3 entries, 2 B; 2 copied, ")
+    assert done.stdout.splitlines()[-1].startswith("s t: the backup is equal; 3 entries, 2 B; 2 copied, ")
     assert sync(place, "s", "t", "-q").stdout.count("\n") == 1
 
 
