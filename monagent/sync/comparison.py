@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -12,16 +13,18 @@ from monagent.sync.crew import Crew, Wanted
 from monagent.sync.files import Files, failure
 from monagent.sync.ledger import Ledger
 from monagent.sync.links import Links
-from monagent.sync.manifest import READ_AGAIN, UNREAD, Known, Manifest
+from monagent.sync.manifest import NO_TAG, READ_AGAIN, UNREAD, YOUNG, Known, Manifest
 from monagent.sync.metadata import Rights
 from monagent.sync.others import Others
 from monagent.sync.place import Place
-from monagent.sync.scan import Listing, join, unpacked
+from monagent.sync.scan import Listing, join, look_at, unpacked
 from monagent.sync.settled import Settled
 from monagent.sync.view import View
 
 BATCH_FILES, BATCH_BYTES = 128, 32 * 1024 * 1024
 """What is handed to a worker at once."""
+_UNSETTLED = (settled.FAILED, settled.UNSTABLE, settled.VANISHED, settled.DIFFERS)
+_UNCHANGED = (settled.FAILED, settled.UNSTABLE, settled.DIFFERS, settled.METADATA_DIFFERS)
 _FORMAT, _DIRECTORY, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
 
 
@@ -40,6 +43,7 @@ class Comparison:
         place_of: Callable[[str], Place],
         on_done: Callable[[Place, int], None],
         before_change: Callable[[], None],
+        too_many: Callable[[int], str],
         *,
         change: bool,
         full: bool,
@@ -58,6 +62,7 @@ class Comparison:
             place_of: the place of a path, while it is under way.
             on_done: told when so many entries of a place are done.
             before_change: called before every directory's first change; raises when there must be none.
+            too_many: says why so many entries are not deleted, or nothing.
             change: whether the target may be changed.
             full: whether contents are read though nothing has moved.
             contents: whether contents are compared at all.
@@ -71,6 +76,7 @@ class Comparison:
         self._place_of = place_of
         self._on_done = on_done
         self._before_change = before_change
+        self._too_many = too_many
         self._change = change
         self._full = full
         self._contents = contents
@@ -100,7 +106,7 @@ class Comparison:
             kind = seen.st_mode & _FORMAT
             is_known = known is not None and known.source == mark and known.target == marks.get(name)
             if known is not None and is_known and kind != _DIRECTORY and not self._is_read_again(known, kind):
-                place.entries[name] = known
+                self._leave(place, name, seen, copy, known)
                 unmoved += 1
             elif kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
                 place.directories.append(name)
@@ -122,6 +128,13 @@ class Comparison:
             self._manifest.forget(join(place.path, name))
         self._hand_out(place, wanted)
 
+    def _leave(self, place: Place, name: str, seen: os.stat_result, copy: os.stat_result | None, known: Known) -> None:
+        """It is as it was; other names of the same file may not be."""
+        assert place.entries is not None
+        place.entries[name] = known
+        if seen.st_nlink > 1 and copy is not None and stat.S_ISREG(seen.st_mode):
+            self._links.learn(seen, place.path, name, copy, known.tag)
+
     def _is_read_again(self, known: Known, kind: int) -> bool:
         return bool(known.flags & self.read_again) or (self._full and kind == _REGULAR)
 
@@ -140,6 +153,8 @@ class Comparison:
             self._ledger.tally.words["left_only" if copy is None else "common"] += 1
         if copy is None and not self._change:
             place.changed = True
+            if known is not None:
+                place.entries[name] = known  # the source has it as before; it is the copy that is gone
             count = self._view.count_below(place.source, name, seen)
             self._ledger.note(Settled(name, settled.MISSING, f"with {count} below it" if count else ""), place.path)
             return None
@@ -183,13 +198,22 @@ class Comparison:
         self, place: Place, name: str, seen: os.stat_result, copy: os.stat_result | None, known: Known | None
     ) -> Settled:
         """A file with several names: the first one is settled like any other, the others become links to it."""
-        if self._links.knows(seen):
-            return self._links.settle(place.target, place.path, name, seen, copy)
+        is_other_name = self._links.knows(seen)
+        if is_other_name:
+            linked = self._links.settle(place.target, place.path, name, seen, copy)
+            if linked is not None:
+                return linked
         look = copy is not None and not self._is_other_content(seen, copy)
         if copy is not None and not look and not self._change:
             return Settled(name, settled.DIFFERS, _how(seen, copy))
         done = self._files.settle(place.source, place.target, place.path, name, known, look=look)
-        self._links.learn(place.target, place.path, name, seen, done)
+        there = look_at(place.target, name)
+        if there is not None and done.action not in _UNSETTLED:
+            if is_other_name:
+                return done._replace(lost=(*done.lost, "hard link"))
+            self._links.learn(seen, place.path, name, there, done.known.tag if done.known else NO_TAG)
+        if done.action in settled.CHANGES:
+            self._ledger.look_at_all_again()  # its other names may have been passed already
         return done
 
     def _make_directory(self, place: Place, name: str) -> None:
@@ -210,6 +234,10 @@ class Comparison:
         if not self._change:
             self._ledger.note(Settled(name, settled.DIFFERS, what), place.path)
             return False
+        if problem := self._why_it_stays(place, name):
+            self._ledger.note(Settled(name, settled.DIFFERS, f"{what}; {problem}"), place.path)
+            place.disorder = True
+            return False
         try:
             self._kept.move(place.target, place.path, name)
         except OSError as error:
@@ -219,6 +247,18 @@ class Comparison:
         self._manifest.forget(join(place.path, name))
         self._ledger.note(Settled(name, settled.REPLACED, what), place.path)
         return True
+
+    def _why_it_stays(self, place: Place, name: str) -> str:
+        """Why a directory of the target does not give way to something else; empty when it does."""
+        status = look_at(place.target, name)
+        count = self._view.count_below(place.target, name, status) if status else 0
+        if not status or not count:
+            return ""
+        if not self._delete:
+            return f"the directory in the backup, with {count} below it, stays: delete = no"
+        if self._view.holds_excluded(place.target, place.path, name, status):
+            return "the directory in the backup holds what is excluded"
+        return self._too_many(count)
 
     def _extra(self, place: Place, name: str, status: os.stat_result) -> None:
         """Something that only the target has."""
@@ -243,8 +283,9 @@ class Comparison:
         self._before_change()
         mode = os.fstat(place.target).st_mode
         if mode & 0o700 != 0o700 and not self._rights.root:
-            os.fchmod(place.target, 0o700 | (mode & 0o7777))
-            place.changed = True
+            with contextlib.suppress(OSError):  # it is not ours; each entry will say so
+                os.fchmod(place.target, 0o700 | (mode & 0o7777))
+                place.changed = True
 
     def _hand_out(self, place: Place, wanted: list[Wanted]) -> None:
         for batch in _batches(wanted):
@@ -268,9 +309,14 @@ class Comparison:
     def _take(self, place: Place, one: Settled) -> None:
         """Note what became of an entry."""
         assert place.entries is not None
-        if one.known is not None:
-            place.entries[one.name] = one.known
-        elif one.action not in (settled.FAILED, settled.UNSTABLE, settled.DIFFERS, settled.METADATA_DIFFERS):
+        known = one.known or (place.entries.get(one.name) if one.action in _UNCHANGED else None)
+        if one.action in (settled.DIFFERS, settled.METADATA_DIFFERS) and known is not None:
+            known = known._replace(
+                flags=known.flags | YOUNG
+            )  # the next sync looks at it, though no mark may have moved
+        if known is not None:
+            place.entries[one.name] = known
+        else:
             place.entries.pop(one.name, None)
         if one.action in settled.CHANGES:
             place.changed = True

@@ -8,6 +8,7 @@ changes a file without knowing the key, a tag stays the same by chance less than
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,18 @@ class Contents:
             return os.open(name, READ_FLAGS | os.O_NOATIME, dir_fd=directory)
         except PermissionError:
             return os.open(name, READ_FLAGS, dir_fd=directory)
+
+    def is_being_written(self, descriptor: int) -> bool:
+        """Whether somebody has a file open for writing, or mapped: a store into a page that is dirty already moves no time.
+
+        A lease for reading is granted only where nobody has (fcntl(2), F_SETLEASE); where we may not ask, it is not known.
+        """
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except OSError as error:
+            return error.errno == errno.EAGAIN
+        return False
 
     def tag_of(self, data: bytes) -> bytes:
         """The tag of a content that is here."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from monagent.durable import sync_file_system
+from monagent.errors import SyncStopped
 from monagent.sync import settled
 from monagent.sync.bins import Bin
 from monagent.sync.comparison import Comparison
@@ -48,8 +49,10 @@ class Engine:
         kept: Bin,
         ledger: Ledger,
         before_change: Callable[[], None],
+        too_many: Callable[[int], str],
         *,
         trust_names: bool,
+        rights_grew: bool,
     ) -> None:
         """
         Args:
@@ -63,7 +66,9 @@ class Engine:
             kept: the bin.
             ledger: takes what became of the entries.
             before_change: called once before the first change; raises when there must be none.
+            too_many: says why so many entries are not deleted, or nothing.
             trust_names: whether what is remembered was seen with the same excludes.
+            rights_grew: whether metadata that could not be kept may be kept now.
         """
         self._change = mode == SYNC
         self._full = mode == FULL_CHECK
@@ -88,11 +93,14 @@ class Engine:
             self._places.__getitem__,
             self._done,
             self.allow,
+            too_many,
             change=self._change,
             full=self._full,
-            contents=job.compare == CONTENT,
+            contents=job.compare == CONTENT or self._full,
             delete=job.delete,
         )
+        if rights_grew:
+            self._comparison.read_again |= INCOMPLETE
         self._without_news = bytes(flag for flag in range(16) if not flag & self._comparison.read_again)
 
     @property
@@ -119,7 +127,6 @@ class Engine:
                 self._done(place, 1)
         self._comparison.crew.finish()
         assert not self._places
-        self.commit()
 
     def stands(self) -> bool:
         """Whether everything that the last round has changed is still as it was left; a shorter way to look again.
@@ -195,11 +202,17 @@ class Engine:
             if parent.entries is not None:
                 parent.entries.pop(name, None)
             return None
+        self._refuse_nested(path, opened[0], opened[1])
         parent.pending += 1
         child = Place(parent, name, path, opened[0], opened[1])
         child.changed = name in parent.made
         child.orderly = name not in parent.moved
         return child
+
+    def _refuse_nested(self, path: str, source: int, target: int) -> None:
+        for one, root, which in ((source, self._roots[1], "target"), (target, self._roots[0], "source")):
+            if os.path.samestat(os.fstat(one), os.fstat(root)):
+                raise SyncStopped(f"{path} is the {which} itself, mounted there: it would be copied into itself", 78)
 
     def _visit(self, place: Place) -> None:
         """See what is to be done in a directory, and begin it."""
@@ -213,6 +226,7 @@ class Engine:
         try:
             there, here = self._listings(place)
         except OSError as error:
+            place.disorder = True
             self._ledger.note(Settled(place.path or ".", settled.FAILED, f"cannot be listed: {failure(error)}"), "")
             return
         if place.page is not None and self._is_unmoved(place.page, there, here):
@@ -224,7 +238,7 @@ class Engine:
         self._ledger.tally.bytes += sum(
             [status.st_size for status in there.statuses if status.st_mode & _FORMAT == _REGULAR]
         )
-        if time.monotonic() - self._committed > COMMIT_SECONDS:
+        if self._may_change and time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
 
     def _listings(self, place: Place) -> tuple[Listing, Listing]:
@@ -233,14 +247,18 @@ class Engine:
             names = place.page.name_list()
             try:
                 there, here = read_names(place.source, names), read_names(place.target, names)
-            except FileNotFoundError:
+            except OSError:
                 pass  # it is changing right now
             else:
                 self._count_there(len(names))
                 return there, here
         there, here = read_directory(place.source), read_directory(place.target)
         self._count_there(len(here.names))
-        return self._view.of(place.path, there, here, place.target)
+        there, here = self._view.of(place.path, there, here, place.target)
+        for name, reason in (*there.failed, *here.failed):
+            place.disorder = True
+            self._ledger.note(Settled(name, settled.FAILED, reason), place.path)
+        return there.without(here.failed), here.without(there.failed)
 
     def _count_there(self, count: int) -> None:
         if self._ledger.is_first_round:
@@ -250,6 +268,7 @@ class Engine:
         """Whether everything in a directory is as it was when both sides were equal."""
         return (
             not self._full
+            and self._trust_names
             and there.names == here.names
             and page.names == joined(there.names)
             and page.source == there.marks()

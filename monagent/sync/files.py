@@ -55,7 +55,12 @@ class _Case(NamedTuple):
     @property
     def source_moved(self) -> bool:
         """Whether the original's mark is not the one that is remembered."""
-        return self.known is None or mark_of(self.seen) != self.known.source
+        if self.known is None:
+            return True
+        mark = mark_of(self.seen)
+        if self.known.flags & SUSPECT:  # a rotten file is not mended by a chmod
+            return mark[1:3] != self.known.source[1:3]
+        return mark != self.known.source
 
 
 class Files:
@@ -69,7 +74,7 @@ class Files:
         self._numbers = itertools.count()
         self._prefix = f"{TEMPORARY}{os.getpid():x}-"
         self._read_flags = READ_FLAGS | (os.O_NOATIME if self._rights.root else 0)
-        self._plain_directory = -1
+        self._in_plain = False
 
     def renew(self) -> None:
         """We are another process now, forked from the one that made us."""
@@ -110,12 +115,14 @@ class Files:
         finally:
             os.close(original)
 
+    def enter(self, target: int) -> None:
+        """What follows belongs into this directory."""
+        self._in_plain = is_plain(target)
+
     def fresh(self, source: int, target: int, path: str, name: str) -> Settled:
         """Copy a file that has no copy yet, see `settle()`. Most are small, and get a way that is short."""
-        if target != self._plain_directory:
-            self._plain_directory = target if is_plain(target) else -1
         done = None
-        if target == self._plain_directory:
+        if self._in_plain:
             try:
                 done = self._copy_small(source, target, name)
             except OSError:
@@ -146,7 +153,8 @@ class Files:
             beside, there = "", os.fstat(new)
             if there.st_mtime_ns != seen.st_mtime_ns:  # somebody has written into it since
                 return None
-            flags = (INCOMPLETE if lost else 0) | (YOUNG if is_young(seen.st_ctime_ns, now) else 0)
+            young = is_young(seen.st_ctime_ns, now) or self._contents.is_being_written(original)
+            flags = (INCOMPLETE if lost else 0) | (YOUNG if young else 0)
             known = Known(mark_of(seen), mark_of(there), self._contents.tag_of(data), flags)
             return Settled(name, settled.COPIED, "", size, known, lost)
         finally:
@@ -177,7 +185,7 @@ class Files:
                 return Settled(case.name, settled.UNSTABLE, "it changes while it is read")
             if tag is None:
                 return self._unequal(case, there)
-            young = is_young(case.seen.st_ctime_ns, now) or is_young(there.st_ctime_ns, now)
+            young = self._may_change_unseen(case, now) or is_young(there.st_ctime_ns, now)
             if not self._rules.contents:
                 return self._agree(case, copy, there, tag, UNREAD)
             return self._agree(case, copy, there, tag, YOUNG if young else KEPT_WHOLE)
@@ -210,7 +218,7 @@ class Files:
             return Settled(case.name, settled.SAME, known=known, read=read)
         if not self._rules.change:
             return Settled(case.name, settled.METADATA_DIFFERS, ", ".join(wrong), read=read)
-        if there.st_nlink > 1 and seen.st_nlink == 1:
+        if there.st_nlink > 1:
             return self._copy(case)  # the copy has another name, and what stands there may be anybody's
         try:
             lost = tuple(give(copy, seen, self._rights, theirs, has))
@@ -269,8 +277,10 @@ class Files:
             rights = self._rights
             lost = give(new, seen, rights, attributes(case.original, rights), attributes(new, rights))
             old = look_at(target, name)
+            rotten = case.known is not None and not case.source_moved and case.known.tag not in (NO_TAG, tag)
             if old is not None:
-                if case.known and not case.source_moved and case.known.tag not in (NO_TAG, tag):
+                if rotten:
+                    assert case.known is not None
                     return _rotten(case, case.known, settled.ROTTEN_SOURCE, _SOURCE_SIDE)
                 self._kept.keep_copy(target, case.path, name)
             os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
@@ -284,9 +294,17 @@ class Files:
                 with contextlib.suppress(OSError):  # what stays is removed by the next run
                     os.unlink(beside, dir_fd=target)
         lost += _lost_time(seen, there)
-        young = is_young(seen.st_ctime_ns, now) or (bool(_lost_time(seen, there)) and is_young(there.st_ctime_ns, now))
+        young = self._may_change_unseen(case, now) or (
+            bool(_lost_time(seen, there)) and is_young(there.st_ctime_ns, now)
+        )
+        if rotten:
+            return Settled(name, settled.ROTTEN_SOURCE, f"{_ROTTEN_SINCE}; there was no other copy", seen.st_size)
         known = Known(mark_of(seen), mark_of(there), tag, (INCOMPLETE if lost else 0) | (YOUNG if young else 0))
         return Settled(name, settled.COPIED if old is None else settled.UPDATED, "", seen.st_size, known, tuple(lost))
+
+    def _may_change_unseen(self, case: _Case, now: int) -> bool:
+        """Whether the original may change, or has changed since it was read, without its mark moving."""
+        return is_young(case.seen.st_ctime_ns, now) or self._contents.is_being_written(case.original)
 
     def _fill(self, original: int, seen: os.stat_result, new: int) -> bytes | None:
         """Copy the content and read it back; its tag, or None when the original has changed meanwhile."""
@@ -307,7 +325,8 @@ class Files:
 
 _KEPT = "; the copy stays as it is"
 _UNKNOWN_SIDE = f"the contents differ, and neither side's times have moved{_KEPT}"
-_SOURCE_SIDE = f"the source's content has changed, and none of its times{_KEPT}"
+_ROTTEN_SINCE = "the source's content has changed, and none of its times"
+_SOURCE_SIDE = f"{_ROTTEN_SINCE}{_KEPT}"
 _COPY_SIDE = "the copy's content has changed, and none of its times"
 
 

@@ -18,6 +18,7 @@ IO, BUSY, PERMISSION, CONFIG = 74, 75, 77, 78
 """Exit codes."""
 LOCK_FILE = "lock"
 ACCEPT = "if that is as it should be, run once: monagent sync {name} --accept"
+_UUIDS = Path("/dev/disk/by-uuid")
 _FSTAB, _MOUNTS = Path("/etc/fstab"), Path("/proc/self/mountinfo")
 
 
@@ -129,9 +130,14 @@ def _refuse_unmounted(path: Path, what: str) -> None:
 
 
 def device_of(descriptor: int) -> str:
-    """What a file system is known by: its id where it has one, since device numbers change with a restart."""
+    """What a file system is known by: its UUID where that is known, its id, or its number, which changes with a restart."""
+    number = os.fstat(descriptor).st_dev
+    for path in _UUIDS.glob("*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_rdev == number:
+                return f"uuid {path.name}"
     identity = os.fstatvfs(descriptor).f_fsid
-    return f"id {identity:x}" if identity else f"device {os.fstat(descriptor).st_dev:x}"
+    return f"id {identity:x}" if identity else f"device {number:x}"
 
 
 def _refuse_other_device(job: SyncJob, descriptor: int, what: str, manifest: Manifest, *, accept: bool) -> None:
@@ -157,6 +163,13 @@ def _refuse_nested(job: SyncJob) -> None:
         place = Path(os.path.realpath(job.bin))
         if any(_is_same(root, parent) for root in (source, target) for parent in (place, *place.parents)):
             raise SyncStopped(f"the bin {job.bin} is inside the source or the target", CONFIG)
+
+
+def refuse_bin_inside(place: Path, source: Path) -> None:
+    """A bin in the source would be copied with it."""
+    real, root = Path(os.path.realpath(place)), Path(os.path.realpath(source))
+    if any(_is_same(root, parent) for parent in (real, *real.parents)):
+        raise SyncStopped(f"the bin {place} is inside the source {source}", CONFIG)
 
 
 def _is_same(one: Path, other: Path) -> bool:

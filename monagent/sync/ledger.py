@@ -35,6 +35,10 @@ class Ledger:
         """Whether this is the look that the words of the comparison come from."""
         return self.tally.rounds == 1
 
+    def look_at_all_again(self) -> None:
+        """Something was changed of which it is not known what else it concerns."""
+        self._touches = TOUCHES + 1
+
     def touch(self, path: str, names: list[str]) -> None:
         """Entries of a directory were changed."""
         self._touches += len(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +11,21 @@ from dataclasses import dataclass
 from monagent.sync import settled
 from monagent.sync.bins import Bin
 from monagent.sync.files import failure
-from monagent.sync.manifest import NO_TAG, YOUNG, Known
+from monagent.sync.manifest import YOUNG, Known
 from monagent.sync.paths import open_below
-from monagent.sync.scan import join, look_at, mark_of
+from monagent.sync.scan import join, mark_of
 from monagent.sync.settled import Settled
+
+_NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP)
 
 
 @dataclass(slots=True)
 class _First:
-    """The first name of a file in this round: where its copy stands, which inode that is, and how many names follow."""
+    """The first name of a file in this round: where its copy stands, its device and inode, and how many names follow."""
 
     path: str
     name: str
-    inode: int
+    identity: tuple[int, int]
     left: int
     tag: bytes
 
@@ -45,23 +48,20 @@ class Links:
         """Whether another name of this file was met already."""
         return (seen.st_dev, seen.st_ino) in self._firsts
 
-    def learn(self, target: int, path: str, name: str, seen: os.stat_result, done: Settled) -> None:
-        """The first name of a file was settled; unless that failed, the others can follow it."""
-        if done.action in (settled.FAILED, settled.UNSTABLE, settled.VANISHED, settled.DIFFERS):
-            return
-        copy = look_at(target, name)
-        if copy is not None:
-            tag = done.known.tag if done.known else NO_TAG
-            self._firsts[seen.st_dev, seen.st_ino] = _First(path, name, copy.st_ino, seen.st_nlink - 1, tag)
-
-    def settle(self, target: int, path: str, name: str, seen: os.stat_result, copy: os.stat_result | None) -> Settled:
-        """Make another name of a file the name of its copy, or find out whether it is."""
+    def learn(self, seen: os.stat_result, path: str, name: str, copy: os.stat_result, tag: bytes) -> None:
+        """One name of a file is settled; the others can follow it."""
         key = (seen.st_dev, seen.st_ino)
-        first = self._firsts[key]
-        first.left -= 1
-        if not first.left:
-            del self._firsts[key]
-        if copy is not None and copy.st_ino == first.inode:
+        if key in self._firsts:
+            self._meet(key)
+        elif seen.st_nlink > 1:
+            self._firsts[key] = _First(path, name, (copy.st_dev, copy.st_ino), seen.st_nlink - 1, tag)
+
+    def settle(
+        self, target: int, path: str, name: str, seen: os.stat_result, copy: os.stat_result | None
+    ) -> Settled | None:
+        """Make another name of a file the name of its copy, or find out whether it is; None where there can be no links."""
+        first = self._meet((seen.st_dev, seen.st_ino))
+        if copy is not None and (copy.st_dev, copy.st_ino) == first.identity:
             return Settled(name, settled.SAME, known=Known(mark_of(seen), mark_of(copy), first.tag))
         what = f"one file with {join(first.path, first.name)}"
         if not self._change:
@@ -69,9 +69,18 @@ class Links:
         try:
             there = self._link(first, target, path, name, old=copy is not None)
         except OSError as error:
+            if error.errno in _NO_LINKS:
+                return None
             return Settled(name, settled.FAILED, f"{what}; {failure(error)}")
         action = settled.LINKED if copy is None else settled.UPDATED
         return Settled(name, action, what, known=Known(mark_of(seen), mark_of(there), first.tag, YOUNG))
+
+    def _meet(self, key: tuple[int, int]) -> _First:
+        first = self._firsts[key]
+        first.left -= 1
+        if not first.left:
+            del self._firsts[key]
+        return first
 
     def _link(self, first: _First, target: int, path: str, name: str, *, old: bool) -> os.stat_result:
         beside = self._temporary()

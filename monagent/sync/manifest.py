@@ -145,6 +145,12 @@ class Manifest:
             self._database.execute("COMMIT")
             self._database.execute("BEGIN IMMEDIATE")
 
+    def forget_uncommitted(self) -> None:
+        """Give up what was put since the last commit."""
+        with self._explained():
+            self._database.execute("ROLLBACK")
+            self._database.execute("BEGIN IMMEDIATE")
+
     # -- directories --------------------------------------------------------------------------------------------
 
     def page(self, path: str) -> Page | None:

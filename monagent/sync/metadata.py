@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 _OWNERS = 1 << 0 | 1 << 3
 """CAP_CHOWN and CAP_FOWNER (capabilities(7))."""
+_NAMED = 8
+"""Attributes that are named one by one where they could not be kept."""
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 _ACLS = "system.posix_acl_"
 _FOR_EVERYBODY = ("user.", _ACLS)
@@ -39,8 +41,8 @@ def _may_give_away() -> bool:
     if os.geteuid() == 0:
         return True
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+        with open("/proc/self/status", "rb") as file:
+            effective = next(int(line.split()[1], 16) for line in file if line.startswith(b"CapEff:"))
     except (OSError, StopIteration, ValueError):
         return False
     return effective & _OWNERS == _OWNERS
@@ -170,7 +172,8 @@ def _give_attributes(descriptor: int, theirs: dict[str, bytes], has: dict[str, b
         if has.get(name) != value and not _done(os.setxattr, descriptor, name, value):
             lost.append(f"attribute {name}")
     gone = [name for name in has if name not in theirs and not _done(os.removexattr, descriptor, name)]
-    return lost + [f"absence of attribute {name}" for name in gone]
+    lost += [f"absence of attribute {name}" for name in gone]
+    return lost if len(lost) <= _NAMED else [*lost[:_NAMED], f"{len(lost) - _NAMED} more attributes"]
 
 
 def _done(change: object, *arguments: object) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,13 +10,13 @@ from monagent.models import Outcome
 from monagent.sync import settled
 from monagent.sync.job import CHECK, DRY_RUN, FULL_CHECK, SYNC
 from monagent.sync.settled import LEFT, TROUBLES
+from monagent.sync.shown import shown
 from monagent.sync.tally import Item, Tally
 
 DONE, DIFFERENT, TROUBLE = 0, 1, 74
 """Exit codes: nothing is left; differences are; something could not be read or written."""
 WORDS = ("left_only", "right_only", "common", "same_files", "diff_files", "funny_files")
 """As `filecmp.dircmp` has them."""
-_PLACES = 4096
 _SCREENFUL = 30
 """Lines, beyond which what needs attention is said again at the end."""
 _SECOND_NAMES = {
@@ -44,6 +42,7 @@ class Report:
         tally: its counts.
         first: the first items, those that need attention before the others.
         warnings: what should be known besides.
+        undeleted: how many could not be deleted.
         pending: how many entries would be, or should have been, deleted and are not.
         stopped: why nothing was done, with the exit code that says so; empty when it was.
         last_success, last_full_proof: when they were, in seconds since the epoch.
@@ -60,6 +59,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     pending: int = 0
     keep_changing: bool = False
+    undeleted: int = 0
     stopped: str = ""
     stopped_code: int = TROUBLE
     last_success: float | None = None
@@ -70,7 +70,7 @@ class Report:
         """0 when the backup holds what the source holds; 1 when differences are left; more when there was trouble."""
         if self.stopped:
             return self.stopped_code
-        if self.tally.round[settled.FAILED]:
+        if self.tally.round[settled.FAILED] or self.undeleted:
             return TROUBLE
         left = self.tally.left + self.tally.troubles + self.pending
         return DIFFERENT if left or self.keep_changing else DONE
@@ -115,6 +115,8 @@ class Report:
         counts = [f"{tally.round[word]:,} {_SECOND_NAMES.get(word, word)}" for word in _LEFT_WORDS if tally.round[word]]
         if self.pending:
             counts.append(f"{self.pending:,} not deleted")
+        if self.undeleted:
+            counts.append(f"{self.undeleted:,} could not be deleted")
         if self.keep_changing and not tally.round[settled.UNSTABLE]:
             counts.append(f"{tally.changes:,} keep changing")
         return ", ".join(counts)
@@ -215,19 +217,6 @@ _MODES = {SYNC: "sync", CHECK: "check", FULL_CHECK: "full check", DRY_RUN: "dry 
 def mode_shown(mode: str) -> str:
     """For people."""
     return _MODES[mode]
-
-
-def shown(path: str) -> str:
-    """A path as text that any terminal, page and parser takes: what cannot be shown is written as an escape."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    text = "".join(_visible(char) for char in text) if not text.isprintable() else text
-    return text if len(text) <= _PLACES else f"{text[: _PLACES // 2]} … {text[-_PLACES // 2 :]}"
-
-
-def _visible(char: str) -> str:
-    if unicodedata.category(char)[0] != "C":
-        return char
-    return char.encode("unicode_escape").decode()
 
 
 def many(count: int, one: str, more: str) -> str:

@@ -7,8 +7,10 @@ import gc
 import json
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from monagent.errors import SyncStopped
 from monagent.priority import give_way
@@ -22,6 +24,7 @@ from monagent.sync.guards import PERMISSION
 from monagent.sync.job import CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
 from monagent.sync.ledger import Ledger
 from monagent.sync.manifest import Manifest, PastRun
+from monagent.sync.metadata import Rights
 from monagent.sync.paths import open_below
 from monagent.sync.progress import Progress, Show, unwatched
 from monagent.sync.report import DONE, TROUBLE, Report
@@ -43,6 +46,7 @@ def run(job: SyncJob, mode: str = SYNC, *, accept: bool = False, show: Show = un
         SyncStopped: another run is under way, or what is remembered cannot be used. Every other refusal is in the report.
     """
     os.umask(0o077)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # that somebody opens a file that we hold a lease on, see `Contents`
     gc.disable()  # nothing here goes in circles, and a million small records would be looked through again and again
     give_way(job.nice, job.io)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -71,6 +75,7 @@ class _Run:
         self._warnings: list[str] = []
         self._pending = 0
         self._keep_changing = False
+        self._undeleted = 0
         self._before: Callable[[], None] | None = None
         show(self._progress)
 
@@ -97,9 +102,12 @@ class _Run:
             warnings=self._warnings,
             pending=self._pending,
             keep_changing=self._keep_changing,
+            undeleted=self._undeleted,
             stopped=str(stopped),
             stopped_code=stopped.exit_code,
         )
+        if report.stopped or self._mode == DRY_RUN:
+            self._manifest.forget_uncommitted()
         if self._mode != DRY_RUN:
             self._remember(report)
         report.last_success = self._manifest.last("success")
@@ -127,27 +135,39 @@ class _Run:
             self._warnings += guards.warnings(roots)
             self._total = int(self._manifest.fact("entries") or 0)
             with self._engine(roots) as (engine, view, kept):
-                self._before = lambda: self._judge_size(view, roots[0], kept)
+                self._before = lambda: self._judge_size(view, roots, kept)
                 engine.round()
                 if not self._tally.entries:
                     raise SyncStopped(f"nothing of the source {job.source} is left by the excludes")
-                self._judge_lost(view, roots[0], kept)
+                self._judge_lost(view, roots[0], kept, roots[1])
+                self._commit(engine)
                 self._delete(engine, kept, roots[1])
                 self._go_on(engine)
+                self._commit(engine)
                 if change:
                     self._expire(kept)
             if self._mode != DRY_RUN:
                 self._learn(roots)
 
+    def _commit(self, engine: Engine) -> None:
+        if self._mode != DRY_RUN:
+            engine.commit()
+
     @contextlib.contextmanager
     def _engine(self, roots: tuple[int, int]) -> Iterator[tuple[Engine, View, Bin]]:
         job, change = self._job, self._mode == SYNC
-        mounted = os.path.ismount(job.target)
+        mounted = os.path.ismount(job.target) or os.path.ismount(job.source)
         view = View(exclusion(job.exclude, _own_state(job)), clean=change, mounted=mounted)
-        kept = Bin(job.bin or place_of(job.target), self._started)
+        place = job.bin or place_of(Path(os.path.realpath(job.target)))
+        guards.refuse_bin_inside(place, job.source)
+        kept = Bin(place, self._started)
         in_kernel = job.reflink or not (guards.may_share_blocks(roots[0]) and guards.may_share_blocks(roots[1]))
-        rules = Rules(change, self._mode == FULL_CHECK, job.compare == CONTENT, in_kernel)
+        full = self._mode == FULL_CHECK
+        rules = Rules(change, full, job.compare == CONTENT or full, in_kernel)
         files = Files(rules, Contents(self._manifest.key, self._meter.spend), kept)
+        same_excludes = self._manifest.fact("exclude") == json.dumps(job.exclude)
+        if not same_excludes:
+            self._manifest.learn("exclude", "")  # until everything was seen with those of today
         engine = Engine(
             job,
             self._mode,
@@ -159,7 +179,9 @@ class _Run:
             kept,
             Ledger(self._tally, self._items),
             self._before_change,
-            trust_names=self._manifest.fact("exclude") == json.dumps(job.exclude),
+            self._too_many,
+            trust_names=same_excludes,
+            rights_grew=Rights.ours().root and self._manifest.fact("root") != "yes",
         )
         try:
             yield engine, view, kept
@@ -171,28 +193,34 @@ class _Run:
         assert self._before is not None
         self._before()
 
-    def _judge_size(self, view: View, source: int, kept: Bin) -> None:
+    def _judge_size(self, view: View, roots: tuple[int, int], kept: Bin) -> None:
         """Before the first change: is the source what it was? Tells the total on the way."""
         kept.check()
         still_there = 0
 
-        def look(path: str, names: list[str]) -> None:
+        target = os.fstat(roots[1])
+
+        def look(path: str, names: list[str], descriptor: int) -> None:
             nonlocal still_there
+            if os.path.samestat(os.fstat(descriptor), target):
+                raise SyncStopped(
+                    f"the target is mounted inside the source, at {path}: it would be copied into itself", 78
+                )
             page = self._manifest.page(path)
             still_there += len(set(page.name_list()).intersection(names)) if page else 0
 
-        self._total = view.count(os.dup(source), look=look)
+        self._total = view.count(os.dup(roots[0]), look=look)
         former = int(self._manifest.fact("entries") or 0)
         if not self._total:
             raise SyncStopped(f"nothing of the source {self._job.source} is left by the excludes")
         if not self._accept and (problem := guards.shrunk(self._job, former - still_there, former)):
             raise SyncStopped(problem)
 
-    def _judge_lost(self, view: View, source: int, kept: Bin) -> None:
+    def _judge_lost(self, view: View, source: int, kept: Bin, target: int) -> None:
         """A run that had nothing to copy has not asked yet how much is gone."""
         former = int(self._manifest.fact("entries") or 0)
         if self._mode == DRY_RUN:
-            self._judge_size(view, source, kept)
+            self._judge_size(view, (source, target), kept)
         elif not self._accept and (problem := guards.shrunk(self._job, former - self._tally.entries, former)):
             if self._mode == SYNC:
                 raise SyncStopped(problem)
@@ -217,6 +245,12 @@ class _Run:
         for path, name, number in engine.extras:
             self._delete_one(kept, target, path, name, number)
 
+    def _too_many(self, count: int) -> str:
+        whole = max(self._total, self._tally.there)
+        if is_more(count, self._job.max_delete, whole):
+            return f"{count:,} of {whole:,} entries are more than max_delete = {self._job.max_delete}"
+        return ""
+
     def _why_not(self, count: int) -> str:
         limit, there = self._job.max_delete, self._tally.there
         if is_more(count, limit, there):
@@ -234,7 +268,7 @@ class _Run:
             finally:
                 os.close(directory)
         except OSError as error:
-            self._tally.count(settled.FAILED)
+            self._undeleted += 1
             self._items.add(settled.FAILED, whole, f"cannot be deleted: {error.strerror}")
         else:
             self._tally.count(settled.DELETED, number)
@@ -260,6 +294,8 @@ class _Run:
     def _learn(self, roots: tuple[int, int]) -> None:
         self._manifest.learn("source-device", guards.device_of(roots[0]))
         self._manifest.learn("target-device", guards.device_of(roots[1]))
+        if self._mode == SYNC:
+            self._manifest.learn("root", "yes" if Rights.ours().root else "no")
         self._manifest.learn("exclude", json.dumps(self._job.exclude))
         if self._mode == SYNC and not self._tally.round[settled.FAILED]:
             self._manifest.learn("entries", str(self._tally.entries))

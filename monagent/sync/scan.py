@@ -30,9 +30,18 @@ _numbers_of = attrgetter("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 class Listing:
     """The entries of one directory, sorted by name; those that vanish while we look are not there."""
 
-    __slots__ = ("_marks", "names", "statuses")
+    __slots__ = ("_marks", "failed", "names", "statuses")
 
-    def __init__(self, names: list[str], statuses: list[os.stat_result]) -> None:
+    def __init__(
+        self, names: list[str], statuses: list[os.stat_result], failed: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """
+        Args:
+            names: sorted.
+            statuses: of each.
+            failed: names that cannot be looked at, and why.
+        """
+        self.failed = tuple(failed)
         self.names = names
         self.statuses = statuses
         self._marks: bytes | None = None
@@ -50,7 +59,12 @@ class Listing:
     def filtered(self, keep: Callable[[str, os.stat_result], bool]) -> Listing:
         """Without some entries."""
         kept = [(name, status) for name, status in zip(self.names, self.statuses, strict=True) if keep(name, status)]
-        return Listing([name for name, _ in kept], [status for _, status in kept])
+        return Listing([name for name, _ in kept], [status for _, status in kept], self.failed)
+
+    def without(self, failed: Sequence[tuple[str, str]]) -> Listing:
+        """Without names that cannot be looked at on the other side."""
+        names = {name for name, _ in failed}
+        return self.filtered(lambda name, _: name not in names) if names else self
 
 
 NOTHING = Listing([], [])
@@ -65,27 +79,32 @@ def read_directory(descriptor: int) -> Listing:
     names = sorted(os.listdir(descriptor))
     try:
         return read_names(descriptor, names)
-    except FileNotFoundError:
-        return _without_those_gone(descriptor, names)
+    except OSError:
+        return _what_can_be_seen(descriptor, names)
 
 
 def read_names(descriptor: int, names: list[str]) -> Listing:
     """List a directory of which the names are known.
 
     Raises:
-        FileNotFoundError: one of them is gone.
+        OSError: one of them is gone, or cannot be looked at.
     """
     look = os.stat
     return Listing(names, [look(name, dir_fd=descriptor, follow_symlinks=False) for name in names])
 
 
-def _without_those_gone(descriptor: int, names: Iterable[str]) -> Listing:
-    there = []
+def _what_can_be_seen(descriptor: int, names: Iterable[str]) -> Listing:
+    """One entry that is broken, or somebody's own file system, does not cost the others."""
+    there, failed = [], []
     for name in names:
-        status = look_at(descriptor, name)
-        if status is not None:
-            there.append((name, status))
-    return Listing([name for name, _ in there], [status for _, status in there])
+        try:
+            status = look_at(descriptor, name)
+        except OSError as error:
+            failed.append((name, error.strerror or str(error)))
+        else:
+            if status is not None:
+                there.append((name, status))
+    return Listing([name for name, _ in there], [status for _, status in there], failed)
 
 
 def look_at(descriptor: int, name: str) -> os.stat_result | None:

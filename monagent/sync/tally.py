@@ -13,6 +13,7 @@ from typing import IO
 from monagent.sync import settled
 from monagent.sync.scan import join
 from monagent.sync.settled import CHANGES, LEFT, TROUBLES, Settled
+from monagent.sync.shown import shown
 
 FIRST = 100
 """Items that are told with the outcome."""
@@ -110,7 +111,8 @@ class Items:
         self.troubles: list[Item] = []
 
     def add(self, action: str, path: str, detail: str = "", size: int = 0) -> None:
-        """Note one."""
+        """Note one. `detail` may hold names, as they are."""
+        detail = shown(detail)
         self._file.write(b"%s\t%d\t%s\t%s\0" % (action.encode(), size, detail.encode(), os.fsencode(path)))
         if action in TROUBLES or action in LEFT:
             if len(self.troubles) < FIRST:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from monagent.sync.paths import open_child, remove_tree
+from monagent.sync.paths import open_child
 from monagent.sync.scan import BIN_INSIDE, TEMPORARY, Excluded, Listing, join
 
 LOST_AND_FOUND = "lost+found"
+_LEFTOVER = re.compile(re.escape(TEMPORARY) + "[0-9a-f]+-[0-9a-f]+")
 
 
 def exclusion(patterns: Sequence[str], own: str = "") -> Excluded | None:
@@ -40,7 +42,7 @@ class View:
         Args:
             excluded: see `exclusion()`.
             clean: whether copies that were not finished are removed from the target.
-            mounted: whether the target is a mount point, whose `lost+found` is its file system's.
+            mounted: whether a root is a mount point, whose `lost+found` is its file system's.
         """
         self._excluded = excluded
         self._clean = clean
@@ -50,13 +52,14 @@ class View:
         """Source and target of one directory without what does not concern us; leftovers in the target are removed."""
         if _has_leftovers(here.names):
             for name in filter(_is_leftover, here.names) if self._clean else ():
-                remove_tree(target, name)
+                with contextlib.suppress(OSError):  # what cannot be removed is in nobody's way
+                    os.unlink(name, dir_fd=target)
             here = here.filtered(_is_no_leftover)
         if _has_leftovers(there.names):
             there = there.filtered(_is_no_leftover)
         if not path:
             here = here.filtered(lambda name, _: name not in self._ours)
-            there = there.filtered(lambda name, _: name != BIN_INSIDE)
+            there = there.filtered(lambda name, _: name not in self._ours)
         excluded = self._excluded
         if excluded is None:
             return there, here
@@ -64,7 +67,14 @@ class View:
         def concerns_us(name: str, status: os.stat_result) -> bool:
             return not excluded(join(path, name), stat.S_ISDIR(status.st_mode))
 
-        return there.filtered(concerns_us), here.filtered(concerns_us)
+        there, here = there.filtered(concerns_us), here.filtered(concerns_us)
+        for listing in (there, here):  # of what cannot be looked at it is not known what it is
+            listing.failed = tuple(
+                one
+                for one in listing.failed
+                if not excluded(join(path, one[0]), False) and not excluded(join(path, one[0]), True)  # noqa: FBT003
+            )
+        return there, here
 
     def holds_excluded(self, directory: int, path: str, name: str, status: os.stat_result) -> bool:
         """Whether an entry of the target holds, at any depth, something that is excluded and so must stay."""
@@ -95,7 +105,7 @@ class View:
         path: str = "",
         *,
         excluded: bool = True,
-        look: Callable[[str, list[str]], None] = lambda _path, _names: None,
+        look: Callable[[str, list[str], int], None] = lambda _path, _names, _descriptor: None,
     ) -> int:
         """How many entries stand below an open directory, which is closed.
 
@@ -103,12 +113,12 @@ class View:
             directory: the descriptor.
             path: of it.
             excluded: whether what is excluded is left out.
-            look: is given the path and the names of each directory.
+            look: is given the path, the names and the descriptor of each directory.
         """
         judge = self._excluded if excluded else None
         count = 0
         stack = [(directory, path, self._kinds(directory, path, judge))]
-        look(path, [name for name, _ in stack[0][2]])
+        look(path, [name for name, _ in stack[0][2]], directory)
         try:
             while stack:
                 here, path, names = stack[-1]
@@ -124,7 +134,7 @@ class View:
                 with contextlib.suppress(OSError):
                     below = open_child(here, following)
                     names = self._kinds(below, join(path, following), judge)
-                    look(join(path, following), [name for name, _ in names])
+                    look(join(path, following), [name for name, _ in names], below)
                     stack.append((below, join(path, following), names))
         finally:
             for here, _, _ in stack:
@@ -144,11 +154,11 @@ class View:
 
 def _has_leftovers(names: list[str]) -> bool:
     at = bisect_left(names, TEMPORARY)  # they are sorted
-    return at < len(names) and _is_leftover(names[at])
+    return at < len(names) and names[at].startswith(TEMPORARY)
 
 
 def _is_leftover(name: str) -> bool:
-    return name.startswith(TEMPORARY)
+    return name.startswith(TEMPORARY) and _LEFTOVER.fullmatch(name) is not None
 
 
 def _is_no_leftover(name: str, _status: os.stat_result) -> bool:

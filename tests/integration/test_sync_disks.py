@@ -120,6 +120,29 @@ def test_the_bin_of_a_mount_point_is_in_it(tmp_path: Path, mount: Mount) -> None
     assert look(tmp_path / "source") == look(target)
 
 
+def test_two_mount_points_each_have_their_lost_and_found(tmp_path: Path, mount: Mount) -> None:
+    """It is nobody's data."""
+    source, target = mount("source"), mount("target")
+    write(source, {"a": "1"})
+    for _ in range(2):
+        assert sync(tmp_path).exit_code == 0
+    assert (target / "lost+found").is_dir()
+
+
+def test_a_target_that_is_mounted_inside_the_source(tmp_path: Path) -> None:
+    """By whatever name it is reached: it is found before anything is copied."""
+    write(tmp_path / "source", {"sub/b": "2", "a": "1"})
+    (tmp_path / "target").mkdir()
+    subprocess.run(["mount", "--bind", str(tmp_path / "source/sub"), str(tmp_path / "target")], check=True)
+    try:
+        report = sync(tmp_path)
+    finally:
+        subprocess.run(["umount", str(tmp_path / "target")], check=True)
+
+    assert (report.exit_code, "copied into itself" in report.message) == (78, True)
+    assert [path.name for path in (tmp_path / "source/sub").iterdir()] == ["b"]
+
+
 def test_a_nasty_tree_on_another_disk(tmp_path: Path, mount: Mount) -> None:
     """With everything that ext4 can keep."""
     target = mount("target", "64M")

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+NOBODY = 65534
 AS_ROOT = os.geteuid() == 0
 
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="only root may do that")
-needs_ordinary_user = pytest.mark.skipif(AS_ROOT, reason="nothing is forbidden to root")
+
+
+@contextlib.contextmanager
+def as_nobody(place: Path) -> Iterator[None]:
+    """Act as a user to whom something is forbidden, in a directory that is given to that user."""
+    if not AS_ROOT:
+        yield
+        return
+    os.chown(place, NOBODY, NOBODY)
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def needs_program(name: str) -> pytest.MarkDecorator:
