@@ -251,7 +251,10 @@ def test_a_stray_without_a_mark_goes_at_once_when_nothing_runs(start: Start) -> 
 
 def test_a_signal_reaches_the_strays_of_one_run_only(start: Start) -> None:
     """As a run is told to end, what it put outside of its group is told as well."""
-    one, two = start("sleep 60", "token.1"), start("sleep 60", "token.2")
+    one, two = start("exec sleep 60", "token.1"), start("exec sleep 60", "token.2")
+    for process in (one, two):  # a process that is just becoming another program shows no mark
+        name = Path(f"/proc/{process.pid}/comm")
+        wait_until(lambda name=name: name.read_text() == "sleep\n", "it sleeps")
     strays_of(one, two).signal("token.1", signal.SIGTERM)
 
     assert one.wait(20) == -signal.SIGTERM
