@@ -17,16 +17,16 @@ from typing import NamedTuple
 
 from monagent.errors import SyncStopped
 from monagent.priority import end_with_parent
-from monagent.sync.content import Bandwidth
+from monagent.sync.content import SMALL, Bandwidth
 from monagent.sync.files import Files
 from monagent.sync.manifest import Known
 from monagent.sync.paths import open_below
 from monagent.sync.settled import FAILED, Settled
 
 WORKERS = 2
-ALONE_FILES, ALONE_BYTES = 200_000, 512 * 1024 * 1024
-"""What is settled before others are called. Two more processes save time, and cost a fifth more CPU where files are small: a
-backup is work in the background, so that they are for what would take long."""
+ALONE_FILES, ALONE_BYTES = 200_000, 64 * 1024 * 1024
+"""What is settled before others are called: files, and bytes of large ones. Two more processes save time, and cost a fifth
+more CPU where files are small: a backup is work in the background, so that they are for what would take long."""
 _UNDER_WAY = 2
 """Batches that each worker may hold: none waits for work, and both fit into the socket, so that sending never waits."""
 
@@ -122,7 +122,7 @@ class Crew:
 
     def _is_little(self, wanted: list[Wanted]) -> bool:
         self._alone[0] -= len(wanted)
-        self._alone[1] -= sum(one.size for one in wanted)
+        self._alone[1] -= sum(one.size for one in wanted if one.size > SMALL)
         return min(self._alone) >= 0
 
     def _call_workers(self) -> None:
