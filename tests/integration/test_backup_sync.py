@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import StartAgent
 from tests.support.agent import AgentProcess
 from tests.support.monitor import Monitor
+from tests.support.processes import is_running
 from tests.support.trees import look, scramble, write
 
 JOB = "[backup:data]\nsource = {source}\ntarget = {target}\nnice = 0\n"
@@ -168,11 +169,11 @@ def test_an_agent_that_is_killed_takes_its_sync_with_it(
     left = helpers(agent)
     agent.kill()
     until = time.monotonic() + 10
-    while any(map(lives, left)) and time.monotonic() < until:
+    while any(map(is_running, left)) and time.monotonic() < until:
         time.sleep(0.05)
 
     assert len(left) >= 2
-    assert not [pid for pid in left if lives(pid)]
+    assert not [pid for pid in left if is_running(pid)]
     agent.edit("bandwidth = 50K", "bandwidth = none")
     agent.start()
     assert outcome_of(monitor, "s")["status"] == "ok"
@@ -219,11 +220,6 @@ def helpers(agent: AgentProcess) -> list[int]:
     """The processes that sync for an agent."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [pid for pid in pids if b"monagent.sync.helper" in _read(pid, "cmdline") and _descends(pid, agent.pid)]
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs; one that nobody has waited for yet does not."""
-    return _read(pid, "stat").rpartition(b")")[2].split()[:1] not in ([], [b"Z"])
 
 
 def _descends(pid: int, ancestor: int) -> bool:
