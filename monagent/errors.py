@@ -151,7 +151,7 @@ class PackageRefused(Refused):
 
 
 class SyncStopped(Refused):
-    """A sync that must not or cannot be done now; neither side was changed. `exit_code` tells of which kind."""
+    """A sync that must not be done, or cannot go on. `exit_code` tells of which kind it is."""
 
     def __init__(self, message: str, exit_code: int = 74) -> None:
         super().__init__(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,3 +50,11 @@ def make_agent(tmp_path: Path) -> Iterator[StartAgent]:
     yield make
     for agent in made:
         agent.kill()
+
+
+@pytest.fixture
+def own_umask() -> Iterator[None]:
+    """For tests that run a sync in their own process: it sets one, as the process of its own that it is elsewhere."""
+    former = os.umask(0o022)
+    yield
+    os.umask(former)

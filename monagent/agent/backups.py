@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 900.0
 """A run tells every second how far it is, unless a disk keeps it waiting. One that says nothing for so long is given up."""
+STANDSTILL_SECONDS = 3600.0
+"""And so is one that tells the same all that time, as one does whose workers a disk keeps waiting."""
+SEND_SECONDS = 5.0
+END_SECONDS = 5.0
+"""For the program beside us, once it was killed."""
 LOOK_SECONDS = 5.0
 """How old the answer to `standings()` may be."""
 _LOADER = "import sys; sys.path.append(sys.argv[1]); from monagent.sync.helper import main; main(int(sys.argv[2]))"
@@ -72,9 +77,11 @@ class Backups:
                 answers = stack.enter_context(self._asked(job, mode))
             except OSError as error:
                 return _failed(name, mode, f"the sync could not be started: {error.strerror or error}")
-            outcome = self._follow(name, answers) or _failed(
-                name, mode, "the sync ended before it was done: was it killed? Nothing is half copied; run it again"
-            )
+            try:
+                outcome = self._follow(name, answers)
+            except SyncStopped as error:
+                log.error("backup %s: %s", name, error)  # noqa: TRY400 - it happened elsewhere
+                outcome = _failed(name, mode, f"{error}. Nothing is half copied; run it again")
         self._looked = 0.0
         return outcome
 
@@ -102,7 +109,8 @@ class Backups:
             if self._program is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._program.pid, signal.SIGKILL)
-                self._program.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._program.wait(END_SECONDS)
             self._program = self._requests = None
 
     # -- the program beside us ----------------------------------------------------------------------------------
@@ -133,6 +141,7 @@ class Backups:
         if self._requests is not None:
             self._requests.close()
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests.settimeout(SEND_SECONDS)
         with theirs:
             self._program = subprocess.Popen(
                 [sys.executable, "-I", "-c", _LOADER, str(Path(monagent.__file__).parent.parent), str(theirs.fileno())],
@@ -144,25 +153,34 @@ class Backups:
                 start_new_session=True,
             )
 
-    def _follow(self, name: str, descriptor: int) -> Outcome | None:
-        """Read what a run tells until its outcome; None when that does not come."""
-        rest = b""
+    def _follow(self, name: str, descriptor: int) -> Outcome:
+        """Read what a run tells until its outcome. Once we stop reading it ends, at its next word.
+
+        Raises:
+            SyncStopped: it ended without one, or does not get on.
+        """
+        rest, moved = b"", time.monotonic()
         while select.select([descriptor], [], [], SILENCE_SECONDS)[0]:
             chunk = os.read(descriptor, 1 << 16)
             if not chunk:
-                return None
+                raise SyncStopped("the sync ended before it was done: was it killed?")
             *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                told = json.loads(line)
+            for told in map(json.loads, lines):
                 if "outcome" in told:
                     outcome: Outcome = told["outcome"]
                     return outcome
                 if "failed" in told:
-                    log.error("backup %s: a bug in the sync: %s", name, told["failed"])
-                    return None
-                self._running[name] |= told["progress"]
-        log.error("backup %s: no sign of life for %.0f s; given up", name, SILENCE_SECONDS)
-        return None
+                    raise SyncStopped(f"a bug in the sync: {told['failed']}")
+                moved = time.monotonic() if self._gets_on(name, told["progress"]) else moved
+            if time.monotonic() - moved > STANDSTILL_SECONDS:
+                raise SyncStopped(f"the sync has not got on for {STANDSTILL_SECONDS:.0f} s, and was given up")
+        raise SyncStopped(f"the sync gave no sign of life for {SILENCE_SECONDS:.0f} s, and was given up")
+
+    def _gets_on(self, name: str, progress: dict[str, Any]) -> bool:
+        """Note how far a run is; whether that is farther than before."""
+        before = {**self._running[name]}
+        self._running[name] |= progress
+        return any(before.get(word) != progress.get(word) for word in ("round", "entries", "bytes"))
 
 
 def _failed(name: str, mode: str, message: str) -> Outcome:

@@ -105,17 +105,7 @@ class Exposition:
             ("connections", "Connections that are open and wait.", figures.connections),
         ):  # fmt: skip
             yield _family("gauge", name, help_text, {(): float(value)})
-        for name, help_text, stood in (
-            ("backup_last_success_timestamp_seconds", "When a backup job last succeeded; 0 for never.", "last_success"),
-            (
-                "backup_last_full_proof_timestamp_seconds",
-                "When all of it was last read; 0 for never.",
-                "last_full_proof",
-            ),
-            ("backup_overdue", "1 while a job has not succeeded for longer than its max_age.", "problem"),
-        ):
-            values = {(job,): _number(getattr(stands, stood)) for job, stands in figures.backups.items()}
-            yield _family("gauge", name, help_text, values, "job")
+        yield from _backups(figures.backups)
         yield _family("counter", "deliveries", "Results that the server took.", {(): float(figures.delivered)})
         yield _family(
             "counter", "delivery_refusals", "Times that the server refused a result.", {(): float(figures.refusals)}
@@ -149,8 +139,16 @@ def _durations(totals: Totals) -> Any:
     )
 
 
-def _number(value: float | str | None) -> float:
-    return float(value or 0) if not isinstance(value, str) else float(bool(value))
+def _backups(backups: Mapping[str, Standing]) -> Iterable[Any]:
+    success = {(job,): stands.last_success or 0.0 for job, stands in backups.items()}
+    proof = {(job,): stands.last_full_proof or 0.0 for job, stands in backups.items()}
+    overdue = {(job,): float(bool(stands.problem)) for job, stands in backups.items()}
+    for name, help_text, values in (
+        ("last_success_timestamp_seconds", "When a backup job last succeeded; 0 for never.", success),
+        ("last_full_proof_timestamp_seconds", "When all of it was last read; 0 for never.", proof),
+        ("overdue", "1 while a job has not succeeded for longer than its max_age.", overdue),
+    ):
+        yield _family("gauge", f"backup_{name}", help_text, values, "job")
 
 
 def _by_one(counts: Mapping[str, int]) -> dict[tuple[str, ...], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pwd
 import sys
@@ -155,7 +156,9 @@ def _pair(
     source, target = (Path(os.path.abspath(one)) for one in what)
     name = hashlib.sha256(os.fsencode(f"{os.path.realpath(source)}\0{os.path.realpath(target)}")).hexdigest()[:16]
     home = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser(_STATE_HOME))
-    job = SyncJob(f"{what[0]} {what[1]}", source, target, home / "monagent" / "sync" / name, delete=delete)
+    job = SyncJob(
+        f"{what[0]} {what[1]}", source, target, home / "monagent" / "sync" / name, delete=delete, max_age=math.inf
+    )
     try:
         return replace(
             job,

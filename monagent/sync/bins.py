@@ -70,6 +70,12 @@ class Bin:
                     os.rename(name, kept, src_dir_fd=directory, dst_dir_fd=here)
                 return
 
+    def put(self, directory: int, path: str, beside: str, name: str, *, old: bool) -> None:
+        """Let what was made beside take its place under its name; what stood there lives on here."""
+        if old:
+            self.keep_copy(directory, path, name)
+        os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+
     def move(self, directory: int, path: str, name: str) -> None:
         """Move an entry, with all below it, into the bin."""
         with self._directory(path) as here:

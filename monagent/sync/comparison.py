@@ -6,20 +6,19 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from monagent.sync import settled
-from monagent.sync.bins import Bin
 from monagent.sync.crew import Crew, Wanted
-from monagent.sync.files import Files, failure
-from monagent.sync.ledger import Ledger
+from monagent.sync.files import failure
 from monagent.sync.links import Links
-from monagent.sync.manifest import NO_TAG, READ_AGAIN, UNREAD, YOUNG, Known, Manifest
+from monagent.sync.manifest import NO_TAG, YOUNG, Known
+from monagent.sync.means import Means
 from monagent.sync.metadata import Rights
 from monagent.sync.others import Others
 from monagent.sync.place import Place
 from monagent.sync.scan import Listing, join, look_at, unpacked
 from monagent.sync.settled import Settled
-from monagent.sync.view import View
 
 BATCH_FILES, BATCH_BYTES = 128, 32 * 1024 * 1024
 """What is handed to a worker at once."""
@@ -28,64 +27,43 @@ _UNCHANGED = (settled.FAILED, settled.UNSTABLE, settled.DIFFERS, settled.METADAT
 _FORMAT, _DIRECTORY, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
 
 
+class _Entry(NamedTuple):
+    """A name in the source, its status, that of its copy, and what is remembered of both."""
+
+    name: str
+    seen: os.stat_result
+    copy: os.stat_result | None
+    known: Known | None
+
+    @property
+    def kind(self) -> int:
+        """What it is: the type in the source's mode."""
+        return self.seen.st_mode & _FORMAT
+
+
 class Comparison:
     """Compares directories, one after the other, and has their files settled."""
 
-    def __init__(
-        self,
-        roots: tuple[int, int],
-        manifest: Manifest,
-        view: View,
-        files: Files,
-        kept: Bin,
-        ledger: Ledger,
-        crew: Callable[[Callable[[str, list[Settled]], None]], Crew],
-        place_of: Callable[[str], Place],
-        on_done: Callable[[Place, int], None],
-        before_change: Callable[[], None],
-        too_many: Callable[[int], str],
-        *,
-        change: bool,
-        full: bool,
-        contents: bool,
-        delete: bool,
-    ) -> None:
+    def __init__(self, means: Means, place_of: Callable[[str], Place], on_done: Callable[[Place, int], None]) -> None:
         """
         Args:
-            roots: source and target, open.
-            manifest: what is remembered.
-            view: what of a directory concerns us.
-            files: settles one file.
-            kept: the bin.
-            ledger: takes what became of the entries.
-            crew: makes the crew that settles files and calls back with what became of them.
+            means: what the run works with.
             place_of: the place of a path, while it is under way.
             on_done: told when so many entries of a place are done.
-            before_change: called before every directory's first change; raises when there must be none.
-            too_many: says why so many entries are not deleted, or nothing.
-            change: whether the target may be changed.
-            full: whether contents are read though nothing has moved.
-            contents: whether contents are compared at all.
-            delete: whether the target loses what the source does not have.
         """
-        self._manifest = manifest
-        self._view = view
-        self._files = files
-        self._kept = kept
-        self._ledger = ledger
+        self._means = means
+        self._manifest = means.manifest
+        self._view = means.view
+        self._files = means.files
+        self._ledger = means.ledger
+        self._rules = means.rules
         self._place_of = place_of
         self._on_done = on_done
-        self._before_change = before_change
-        self._too_many = too_many
-        self._change = change
-        self._full = full
-        self._contents = contents
-        self._delete = delete
-        self.read_again = READ_AGAIN if contents else READ_AGAIN & ~UNREAD
-        self._others = Others(change=change, kept=kept, temporary=files.temporary)
-        self._links = Links(roots, change=change, kept=kept, temporary=files.temporary)
+        change, temporary = means.rules.change, means.files.temporary
+        self._others = Others(change=change, kept=means.kept, temporary=temporary)
+        self._links = Links(means.roots, change=change, kept=means.kept, temporary=temporary)
         self._rights = Rights.ours()
-        self.crew = crew(self.settled)
+        self.crew = Crew(means.roots, means.files, means.meter, self.settled)
         self.extras: list[tuple[str, str, int]] = []
 
     def begin_round(self) -> None:
@@ -111,12 +89,12 @@ class Comparison:
             elif kind == _DIRECTORY and copy is not None and copy.st_mode & _FORMAT == _DIRECTORY:
                 place.directories.append(name)
                 found += 1
-                if known is None or not is_known or known.flags & self.read_again:
+                if known is None or not is_known or known.flags & self._means.read_again:
                     place.moved.add(name)
             elif copy is None and known is None and kind == _REGULAR and seen.st_nlink == 1 and place.allowed:
                 wanted.append(Wanted(name, seen.st_size, fresh=True))
                 fresh += 1
-            elif one := self._judge(place, name, seen, copy, known, kind):
+            elif one := self._judge(place, _Entry(name, seen, copy, known)):
                 wanted.append(one)
         self._ledger.tally.count(settled.SAME, unmoved)
         if self._ledger.is_first_round:
@@ -136,75 +114,61 @@ class Comparison:
             self._links.learn(seen, place.path, name, copy, known.tag)
 
     def _is_read_again(self, known: Known, kind: int) -> bool:
-        return bool(known.flags & self.read_again) or (self._full and kind == _REGULAR)
+        return bool(known.flags & self._means.read_again) or (self._rules.full and kind == _REGULAR)
 
-    def _judge(
-        self,
-        place: Place,
-        name: str,
-        seen: os.stat_result,
-        copy: os.stat_result | None,
-        known: Known | None,
-        kind: int,
-    ) -> Wanted | None:
+    def _judge(self, place: Place, entry: _Entry) -> Wanted | None:
         """What is to be done with an entry that is not known to be equal; what is not a file's is done at once."""
         assert place.entries is not None
+        name, seen, copy, known = entry
         if self._ledger.is_first_round:
             self._ledger.tally.words["left_only" if copy is None else "common"] += 1
-        if copy is None and not self._change:
+        if copy is None and not self._rules.change:
             place.changed = True
             if known is not None:
                 place.entries[name] = known  # the source has it as before; it is the copy that is gone
             count = self._view.count_below(place.source, name, seen)
             self._ledger.note(Settled(name, settled.MISSING, f"with {count} below it" if count else ""), place.path)
             return None
-        if self._change and not place.allowed:
+        if self._rules.change and not place.allowed:
             self.allow(place)
-        replaced = copy is not None and copy.st_mode & _FORMAT != kind
-        if replaced and not self._give_room(place, name, seen):
-            return None
+        if copy is not None and copy.st_mode & _FORMAT != entry.kind:
+            if not self._give_room(place, name, seen):
+                return None
+            entry = entry._replace(copy=None)
         if known is not None:
             place.entries[name] = known  # until more is known
-        return self._begin(place, name, seen, None if replaced else copy, known, kind)
+        return self._begin(place, entry)
 
-    def _begin(
-        self,
-        place: Place,
-        name: str,
-        seen: os.stat_result,
-        copy: os.stat_result | None,
-        known: Known | None,
-        kind: int,
-    ) -> Wanted | None:
-        if kind == _DIRECTORY:
+    def _begin(self, place: Place, entry: _Entry) -> Wanted | None:
+        name, seen, copy, known = entry
+        if entry.kind == _DIRECTORY:
             self._make_directory(place, name)
-        elif kind != _REGULAR:
+        elif entry.kind != _REGULAR:
             self._take(place, self._others.settle(place.source, place.target, place.path, name, seen))
         elif seen.st_nlink > 1:
-            self._take(place, self._linked(place, name, seen, copy, known))
+            self._take(place, self._linked(place, entry))
         elif copy is not None and not self._is_other_content(seen, copy):
-            return Wanted(name, seen.st_size if self._contents else 0, known, look=True)
-        elif self._change:
+            return Wanted(name, seen.st_size if self._rules.contents else 0, known, look=True)
+        elif self._rules.change:
             return Wanted(name, seen.st_size, known)
         else:
-            self._ledger.note(Settled(name, settled.DIFFERS, _how(seen, copy)), place.path)
+            self._take(place, Settled(name, settled.DIFFERS, _how(seen, copy)))
         return None
 
     def _is_other_content(self, seen: os.stat_result, copy: os.stat_result) -> bool:
         """Whether it is plain without a look at the contents that they differ."""
-        return seen.st_size != copy.st_size or (not self._contents and seen.st_mtime_ns != copy.st_mtime_ns)
+        return seen.st_size != copy.st_size or (not self._rules.contents and seen.st_mtime_ns != copy.st_mtime_ns)
 
-    def _linked(
-        self, place: Place, name: str, seen: os.stat_result, copy: os.stat_result | None, known: Known | None
-    ) -> Settled:
+    def _linked(self, place: Place, entry: _Entry) -> Settled:
         """A file with several names: the first one is settled like any other, the others become links to it."""
+        name, seen, copy, known = entry
         is_other_name = self._links.knows(seen)
         if is_other_name:
             linked = self._links.settle(place.target, place.path, name, seen, copy)
             if linked is not None:
                 return linked
         look = copy is not None and not self._is_other_content(seen, copy)
-        if copy is not None and not look and not self._change:
+        if copy is not None and not look and not self._rules.change:
             return Settled(name, settled.DIFFERS, _how(seen, copy))
         done = self._files.settle(place.source, place.target, place.path, name, known, look=look)
         there = look_at(place.target, name)
@@ -231,7 +195,7 @@ class Comparison:
     def _give_room(self, place: Place, name: str, seen: os.stat_result) -> bool:
         """Put what is of another type than the source's out of the way; False when there is nothing more to do."""
         what = f"another type: a {_type(seen)} in the source"
-        if not self._change:
+        if not self._rules.change:
             self._ledger.note(Settled(name, settled.DIFFERS, what), place.path)
             return False
         if problem := self._why_it_stays(place, name):
@@ -239,7 +203,7 @@ class Comparison:
             place.disorder = True
             return False
         try:
-            self._kept.move(place.target, place.path, name)
+            self._means.kept.move(place.target, place.path, name)
         except OSError as error:
             self._ledger.note(Settled(name, settled.FAILED, f"{what}; {failure(error)}"), place.path)
             return False
@@ -254,11 +218,11 @@ class Comparison:
         count = self._view.count_below(place.target, name, status) if status else 0
         if not status or not count:
             return ""
-        if not self._delete:
+        if not self._means.delete:
             return f"the directory in the backup, with {count} below it, stays: delete = no"
         if self._view.holds_excluded(place.target, place.path, name, status):
             return "the directory in the backup holds what is excluded"
-        return self._too_many(count)
+        return self._means.too_many(count)
 
     def _extra(self, place: Place, name: str, status: os.stat_result) -> None:
         """Something that only the target has."""
@@ -267,11 +231,11 @@ class Comparison:
             self._ledger.tally.words["right_only"] += 1
             self._ledger.tally.there += count - 1
         place.has_extras = True
-        stays = self._delete and self._view.holds_excluded(place.target, place.path, name, status)
+        stays = self._means.delete and self._view.holds_excluded(place.target, place.path, name, status)
         if not stays:
             self.extras.append((place.path, name, count))
-        place.changed |= not self._change
-        if self._ledger.is_first_round and (stays or not self._delete):
+        place.changed |= not self._rules.change
+        if self._ledger.is_first_round and (stays or not self._means.delete):
             detail = f"with {count - 1} below it" if count > 1 else ""
             self._ledger.note(
                 Settled(name, settled.EXTRA, "it holds what is excluded" if stays else detail), place.path
@@ -280,7 +244,7 @@ class Comparison:
     def allow(self, place: Place) -> None:
         """The target is about to be changed in this directory."""
         place.allowed = True
-        self._before_change()
+        self._means.before_change()
         mode = os.fstat(place.target).st_mode
         if mode & 0o700 != 0o700 and not self._rights.root:
             with contextlib.suppress(OSError):  # it is not ours; each entry will say so

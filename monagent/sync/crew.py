@@ -27,8 +27,9 @@ WORKERS = 2
 ALONE_FILES, ALONE_BYTES = 200_000, 64 * 1024 * 1024
 """What is settled before others are called: files, and bytes of large ones. Two more processes save time, and cost a fifth
 more CPU where files are small: a backup is work in the background, so that they are for what would take long."""
-_UNDER_WAY = 2
-"""Batches that each worker may hold: none waits for work, and both fit into the socket, so that sending never waits."""
+_ENDED = "a worker of the sync has ended: was it killed, for want of memory?"
+_END_SECONDS = 5.0
+"""For a worker that was killed. One that a disk keeps in the kernel ends when that lets it go."""
 
 
 class Wanted(NamedTuple):
@@ -87,7 +88,8 @@ class Crew:
         self._on_done = on_done
         self._alone = [ALONE_FILES, ALONE_BYTES]
         self._workers: dict[Connection, multiprocessing.process.BaseProcess] = {}
-        self._held: dict[Connection, int] = {}
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
 
     def do(self, path: str, source: int, target: int, wanted: list[Wanted]) -> None:
         """Settle files of one directory, now or before long."""
@@ -97,28 +99,28 @@ class Crew:
             return
         if not self._workers:
             self._call_workers()
-        while min(self._held.values()) >= _UNDER_WAY:
-            self._take(None)
-        idlest = min(self._held, key=self._held.__getitem__)
-        self._held[idlest] += 1
+        while not self._idle:
+            self._take()
+        # Only to one that reads: two that write to each other would wait for ever.
+        worker = self._idle.pop()
+        self._busy.add(worker)
         try:
-            idlest.send((path, wanted))
+            worker.send((path, wanted))
         except OSError as error:
-            raise SyncStopped("a worker of the sync has ended: was it killed, for want of memory?") from error
-        self._take(0)
+            raise SyncStopped(_ENDED) from error
 
     def finish(self) -> None:
         """Wait for everything that is under way."""
-        while any(self._held.values()):
-            self._take(None)
+        while self._busy:
+            self._take()
 
     def close(self) -> None:
         """Send the workers home; whatever they do is cut off."""
         for connection, process in self._workers.items():
             connection.close()
             process.kill()
-            process.join()
-        self._workers, self._held = {}, {}
+            process.join(_END_SECONDS)
+        self._workers, self._idle, self._busy = {}, [], set()
 
     def _is_little(self, wanted: list[Wanted]) -> bool:
         self._alone[0] -= len(wanted)
@@ -133,16 +135,18 @@ class Crew:
             process.start()
             theirs.close()
             self._workers[ours] = process
-            self._held[ours] = 0
+            self._idle.append(ours)
 
-    def _take(self, seconds: float | None) -> None:
-        for ready in wait([one for one, held in self._held.items() if held], seconds):
+    def _take(self) -> None:
+        """Take what is done, and wait until something is. Whoever called us looks whether we get on, see `progress`."""
+        for ready in wait(list(self._busy)):
             assert isinstance(ready, Connection)
             try:
                 path, done = ready.recv()
             except (EOFError, OSError) as error:
-                raise SyncStopped("a worker of the sync has ended: was it killed, for want of memory?") from error
-            self._held[ready] -= 1
+                raise SyncStopped(_ENDED) from error
+            self._busy.remove(ready)
+            self._idle.append(ready)
             self._on_done(path, done)
 
     # -- in the worker ------------------------------------------------------------------------------------------

@@ -9,24 +9,21 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
+from dataclasses import replace
 
 from monagent.durable import sync_file_system
 from monagent.errors import SyncStopped
 from monagent.sync import settled
-from monagent.sync.bins import Bin
 from monagent.sync.comparison import Comparison
-from monagent.sync.crew import Crew
-from monagent.sync.files import Files, failure
-from monagent.sync.job import CONTENT, FULL_CHECK, SYNC, SyncJob
-from monagent.sync.ledger import Ledger
-from monagent.sync.manifest import INCOMPLETE, YOUNG, Known, Manifest, Page, joined
+from monagent.sync.files import failure
+from monagent.sync.guards import CONFIG
+from monagent.sync.manifest import INCOMPLETE, YOUNG, Known, Page, joined
+from monagent.sync.means import Means
 from monagent.sync.metadata import Rights, attributes, differences, give
 from monagent.sync.paths import open_below, open_child
 from monagent.sync.place import Place
 from monagent.sync.scan import Listing, is_young, join, look_at, mark_of, read_directory, read_names
 from monagent.sync.settled import Settled
-from monagent.sync.view import View
 
 ROUNDS = 3
 COMMIT_SECONDS = 30.0
@@ -37,71 +34,19 @@ _FORMAT, _DIRECTORY, _REGULAR = 0o170000, stat.S_IFDIR, stat.S_IFREG
 class Engine:
     """Runs once."""
 
-    def __init__(
-        self,
-        job: SyncJob,
-        mode: str,
-        roots: tuple[int, int],
-        manifest: Manifest,
-        view: View,
-        crew: Callable[[Callable[[str, list[Settled]], None]], Crew],
-        files: Files,
-        kept: Bin,
-        ledger: Ledger,
-        before_change: Callable[[], None],
-        too_many: Callable[[int], str],
-        *,
-        trust_names: bool,
-        rights_grew: bool,
-    ) -> None:
-        """
-        Args:
-            job: what is to be done.
-            mode: one of those in `job`.
-            roots: source and target, open.
-            manifest: what is remembered.
-            view: what of a directory concerns us.
-            crew: makes the crew that settles files and calls back with what became of them.
-            files: settles one file.
-            kept: the bin.
-            ledger: takes what became of the entries.
-            before_change: called once before the first change; raises when there must be none.
-            too_many: says why so many entries are not deleted, or nothing.
-            trust_names: whether what is remembered was seen with the same excludes.
-            rights_grew: whether metadata that could not be kept may be kept now.
-        """
-        self._change = mode == SYNC
-        self._full = mode == FULL_CHECK
-        self._trust_names = trust_names and not self._full
-        self._roots = roots
-        self._manifest = manifest
-        self._view = view
-        self._ledger = ledger
-        self._before_change = before_change
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._roots = means.roots
+        self._manifest = means.manifest
+        self._ledger = means.ledger
         self._rights = Rights.ours()
         self._places: dict[str, Place] = {}
         self._may_change = False
         self._committed = time.monotonic()
-        self._comparison = Comparison(
-            roots,
-            manifest,
-            view,
-            files,
-            kept,
-            ledger,
-            crew,
-            self._places.__getitem__,
-            self._done,
-            self.allow,
-            too_many,
-            change=self._change,
-            full=self._full,
-            contents=job.compare == CONTENT or self._full,
-            delete=job.delete,
-        )
-        if rights_grew:
-            self._comparison.read_again |= INCOMPLETE
-        self._without_news = bytes(flag for flag in range(16) if not flag & self._comparison.read_again)
+        permitted = replace(means, before_change=self.allow)
+        self._comparison = Comparison(permitted, self._places.__getitem__, self._done)
+        self._trust_names = means.same_excludes and not means.rules.full
+        self._without_news = bytes(flag for flag in range(16) if not flag & means.read_again)
 
     @property
     def extras(self) -> list[tuple[str, str, int]]:
@@ -184,7 +129,7 @@ class Engine:
             SyncStopped: it must not be.
         """
         if not self._may_change:
-            self._before_change()
+            self._means.before_change()
             self._may_change = True
 
     # -- one directory ------------------------------------------------------------------------------------------
@@ -212,7 +157,9 @@ class Engine:
     def _refuse_nested(self, path: str, source: int, target: int) -> None:
         for one, root, which in ((source, self._roots[1], "target"), (target, self._roots[0], "source")):
             if os.path.samestat(os.fstat(one), os.fstat(root)):
-                raise SyncStopped(f"{path} is the {which} itself, mounted there: it would be copied into itself", 78)
+                raise SyncStopped(
+                    f"{path} is the {which} itself, mounted there: it would be copied into itself", CONFIG
+                )
 
     def _visit(self, place: Place) -> None:
         """See what is to be done in a directory, and begin it."""
@@ -254,7 +201,7 @@ class Engine:
                 return there, here
         there, here = read_directory(place.source), read_directory(place.target)
         self._count_there(len(here.names))
-        there, here = self._view.of(place.path, there, here, place.target)
+        there, here = self._means.view.of(place.path, there, here, place.target)
         for name, reason in (*there.failed, *here.failed):
             place.disorder = True
             self._ledger.note(Settled(name, settled.FAILED, reason), place.path)
@@ -267,8 +214,7 @@ class Engine:
     def _is_unmoved(self, page: Page, there: Listing, here: Listing) -> bool:
         """Whether everything in a directory is as it was when both sides were equal."""
         return (
-            not self._full
-            and self._trust_names
+            self._trust_names
             and there.names == here.names
             and page.names == joined(there.names)
             and page.source == there.marks()
@@ -336,7 +282,7 @@ class Engine:
             wrong = differences(seen, there, self._rights, theirs, has)
             if not wrong:
                 return
-            if not self._change:
+            if not self._means.rules.change:
                 place.disorder = True
                 if wrong != ["time"] or not place.changed:
                     self._ledger.tally.count(settled.METADATA_DIFFERS, compared=False)

@@ -278,12 +278,10 @@ class Files:
             lost = give(new, seen, rights, attributes(case.original, rights), attributes(new, rights))
             old = look_at(target, name)
             rotten = case.known is not None and not case.source_moved and case.known.tag not in (NO_TAG, tag)
-            if old is not None:
-                if rotten:
-                    assert case.known is not None
-                    return _rotten(case, case.known, settled.ROTTEN_SOURCE, _SOURCE_SIDE)
-                self._kept.keep_copy(target, case.path, name)
-            os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
+            if old is not None and rotten:
+                assert case.known is not None
+                return _rotten(case, case.known, settled.ROTTEN_SOURCE, _SOURCE_SIDE)
+            self._kept.put(target, case.path, beside, name, old=old is not None)
             placed = True
             there = os.fstat(new)
             if there.st_mtime_ns != seen.st_mtime_ns and self._contents.tag(new, seen.st_size) != tag:

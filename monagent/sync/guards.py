@@ -159,17 +159,14 @@ def _refuse_nested(job: SyncJob) -> None:
         raise SyncStopped(f"the target {job.target} is inside the source {job.source}", CONFIG)
     if any(_is_same(target, parent) for parent in source.parents):
         raise SyncStopped(f"the source {job.source} is inside the target {job.target}", CONFIG)
-    if job.bin is not None:
-        place = Path(os.path.realpath(job.bin))
-        if any(_is_same(root, parent) for root in (source, target) for parent in (place, *place.parents)):
-            raise SyncStopped(f"the bin {job.bin} is inside the source or the target", CONFIG)
 
 
-def refuse_bin_inside(place: Path, source: Path) -> None:
-    """A bin in the source would be copied with it."""
-    real, root = Path(os.path.realpath(place)), Path(os.path.realpath(source))
-    if any(_is_same(root, parent) for parent in (real, *real.parents)):
-        raise SyncStopped(f"the bin {place} is inside the source {source}", CONFIG)
+def refuse_bin_inside(place: Path, job: SyncJob) -> None:
+    """A bin in the source would be copied with it, and one in the target be taken for a part of the backup."""
+    real = Path(os.path.realpath(place))
+    roots = [Path(os.path.realpath(root)) for root in ((job.source,) if job.bin is None else (job.source, job.target))]
+    if any(_is_same(root, parent) for root in roots for parent in (real, *real.parents)):
+        raise SyncStopped(f"the bin {place} is inside the source or the target", CONFIG)
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from monagent.sync import settled
 from monagent.sync.bins import Bin
 from monagent.sync.files import failure
 from monagent.sync.manifest import YOUNG, Known
-from monagent.sync.paths import open_below
+from monagent.sync.paths import discarded_on_failure, open_below
 from monagent.sync.scan import join, mark_of
 from monagent.sync.settled import Settled
 
@@ -89,13 +88,7 @@ class Links:
             os.link(first.name, beside, src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False)
         finally:
             os.close(directory)
-        try:
+        with discarded_on_failure(target, beside):
             there = os.stat(beside, dir_fd=target, follow_symlinks=False)
-            if old:
-                self._kept.keep_copy(target, path, name)
-            os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(beside, dir_fd=target)
-            raise
+            self._kept.put(target, path, beside, name, old=old)
         return there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from monagent.sync.bins import Bin
 from monagent.sync.files import failure
 from monagent.sync.manifest import INCOMPLETE, KEPT_WHOLE, Known
 from monagent.sync.metadata import Rights, differences, mode_for, owner_for
+from monagent.sync.paths import discarded_on_failure
 from monagent.sync.scan import look_at, mark_of
 from monagent.sync.settled import Settled
 
@@ -70,20 +70,14 @@ class Others:
         self, target: int, path: str, name: str, seen: os.stat_result, value: str | None, *, old: bool
     ) -> Settled:
         beside = self._temporary()
-        try:
+        with discarded_on_failure(target, beside):
             if value is not None:
                 os.symlink(value, beside, dir_fd=target)
             else:
                 self._make_node(target, beside, seen)
-            made = look_at(target, beside)
-            lost = self._give(target, beside, seen, made) if made else []
-            if old:
-                self._kept.keep_copy(target, path, name)
-            os.rename(beside, name, src_dir_fd=target, dst_dir_fd=target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(beside, dir_fd=target)
-            raise
+            made = os.stat(beside, dir_fd=target, follow_symlinks=False)
+            lost = self._give(target, beside, seen, made)
+            self._kept.put(target, path, beside, name, old=old)
         return self._done(target, name, settled.UPDATED if old else settled.COPIED, seen, lost)
 
     def _make_node(self, target: int, name: str, seen: os.stat_result) -> None:

@@ -25,12 +25,17 @@ def standing(job: SyncJob, now: float) -> Standing:
     except SyncStopped as error:
         return Standing(None, None, str(error))
     success, proof = (float(facts[name]) if name in facts else None for name in ("last-success", "last-full-proof"))
-    since = success if success is not None else float(facts.get("known-since", now))
-    problem = ""
-    if now - since > job.max_age:
-        word = "did not succeed for" if success is not None else "never succeeded in"
-        problem = f'the backup "{job.name}" {word} {age(now - since)}: more than max_age = {age(job.max_age)}'
-    return Standing(success, proof, problem)
+    known_since = float(facts.get("known-since", now))
+    return Standing(success, proof, overdue(job, success, known_since, now))
+
+
+def overdue(job: SyncJob, success: float | None, known_since: float, now: float) -> str:
+    """A sentence when a job has not succeeded for longer than its `max_age`; a job that never did, since it is known."""
+    since = known_since if success is None else success
+    if now - since <= job.max_age:
+        return ""
+    word = "never succeeded in" if success is None else "did not succeed for"
+    return f'the backup "{job.name}" {word} {age(now - since)}: more than max_age = {age(job.max_age)}'
 
 
 def begin_watch(job: SyncJob, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from monagent.sync.scan import DIRECTORY_FLAGS
@@ -53,6 +54,17 @@ def open_child(directory: int, name: str, *, make: bool = False) -> int:
     with contextlib.suppress(FileExistsError):  # the other worker was faster
         os.mkdir(name, NEW_DIRECTORY, dir_fd=directory)
     return os.open(name, DIRECTORY_FLAGS, dir_fd=directory)
+
+
+@contextlib.contextmanager
+def discarded_on_failure(directory: int, name: str) -> Iterator[None]:
+    """Remove what was made under a name of ours when it does not come to its place."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # what stays is removed by the next run
+            os.unlink(name, dir_fd=directory)
+        raise
 
 
 def remove_tree(directory: int, name: str) -> None:

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from monagent.errors import SyncStopped
@@ -17,14 +17,16 @@ from monagent.priority import give_way
 from monagent.sync import guards, settled
 from monagent.sync.bins import Bin, place_of
 from monagent.sync.content import Contents
-from monagent.sync.crew import Crew, Meter
+from monagent.sync.crew import Meter
 from monagent.sync.engine import ROUNDS, Engine
 from monagent.sync.files import Files, Rules
-from monagent.sync.guards import PERMISSION
+from monagent.sync.guards import CONFIG, PERMISSION
 from monagent.sync.job import CONTENT, DRY_RUN, FULL_CHECK, SYNC, SyncJob, is_more
 from monagent.sync.ledger import Ledger
 from monagent.sync.manifest import Manifest, PastRun
+from monagent.sync.means import Means
 from monagent.sync.metadata import Rights
+from monagent.sync.overdue import overdue
 from monagent.sync.paths import open_below
 from monagent.sync.progress import Progress, Show, unwatched
 from monagent.sync.report import DONE, TROUBLE, Report
@@ -76,7 +78,6 @@ class _Run:
         self._pending = 0
         self._keep_changing = False
         self._undeleted = 0
-        self._before: Callable[[], None] | None = None
         show(self._progress)
 
     def report(self) -> Report:
@@ -111,6 +112,9 @@ class _Run:
         if self._mode != DRY_RUN:
             self._remember(report)
         report.last_success = self._manifest.last("success")
+        known_since = float(self._manifest.fact("known-since") or self._started)
+        if problem := overdue(self._job, report.last_success, known_since, time.time()):
+            report.warnings.append(problem)
         report.last_full_proof = self._manifest.last("full-proof")
         return report
 
@@ -135,11 +139,10 @@ class _Run:
             self._warnings += guards.warnings(roots)
             self._total = int(self._manifest.fact("entries") or 0)
             with self._engine(roots) as (engine, view, kept):
-                self._before = lambda: self._judge_size(view, roots, kept)
                 engine.round()
                 if not self._tally.entries:
                     raise SyncStopped(f"nothing of the source {job.source} is left by the excludes")
-                self._judge_lost(view, roots[0], kept, roots[1])
+                self._judge_lost(view, roots, kept)
                 self._commit(engine)
                 self._delete(engine, kept, roots[1])
                 self._go_on(engine)
@@ -159,7 +162,7 @@ class _Run:
         mounted = os.path.ismount(job.target) or os.path.ismount(job.source)
         view = View(exclusion(job.exclude, _own_state(job)), clean=change, mounted=mounted)
         place = job.bin or place_of(Path(os.path.realpath(job.target)))
-        guards.refuse_bin_inside(place, job.source)
+        guards.refuse_bin_inside(place, job)
         kept = Bin(place, self._started)
         in_kernel = job.reflink or not (guards.may_share_blocks(roots[0]) and guards.may_share_blocks(roots[1]))
         full = self._mode == FULL_CHECK
@@ -168,43 +171,39 @@ class _Run:
         same_excludes = self._manifest.fact("exclude") == json.dumps(job.exclude)
         if not same_excludes:
             self._manifest.learn("exclude", "")  # until everything was seen with those of today
-        engine = Engine(
-            job,
-            self._mode,
-            roots,
-            self._manifest,
-            view,
-            lambda on_done: Crew(roots, files, self._meter, on_done),
-            files,
-            kept,
-            Ledger(self._tally, self._items),
-            self._before_change,
-            self._too_many,
-            trust_names=same_excludes,
+        means = Means(
+            roots=roots,
+            manifest=self._manifest,
+            view=view,
+            rules=rules,
+            files=files,
+            meter=self._meter,
+            kept=kept,
+            ledger=Ledger(self._tally, self._items),
+            delete=job.delete,
+            before_change=lambda: self._judge_size(view, roots, kept),
+            too_many=self._too_many,
+            same_excludes=same_excludes,
             rights_grew=Rights.ours().root and self._manifest.fact("root") != "yes",
         )
+        engine = Engine(means)
         try:
             yield engine, view, kept
         finally:
             engine.close()
             kept.close()
 
-    def _before_change(self) -> None:
-        assert self._before is not None
-        self._before()
-
     def _judge_size(self, view: View, roots: tuple[int, int], kept: Bin) -> None:
         """Before the first change: is the source what it was? Tells the total on the way."""
         kept.check()
         still_there = 0
-
         target = os.fstat(roots[1])
 
         def look(path: str, names: list[str], descriptor: int) -> None:
             nonlocal still_there
             if os.path.samestat(os.fstat(descriptor), target):
                 raise SyncStopped(
-                    f"the target is mounted inside the source, at {path}: it would be copied into itself", 78
+                    f"the target is mounted inside the source, at {path}: it would be copied into itself", CONFIG
                 )
             page = self._manifest.page(path)
             still_there += len(set(page.name_list()).intersection(names)) if page else 0
@@ -216,11 +215,11 @@ class _Run:
         if not self._accept and (problem := guards.shrunk(self._job, former - still_there, former)):
             raise SyncStopped(problem)
 
-    def _judge_lost(self, view: View, source: int, kept: Bin, target: int) -> None:
+    def _judge_lost(self, view: View, roots: tuple[int, int], kept: Bin) -> None:
         """A run that had nothing to copy has not asked yet how much is gone."""
         former = int(self._manifest.fact("entries") or 0)
         if self._mode == DRY_RUN:
-            self._judge_size(view, (source, target), kept)
+            self._judge_size(view, roots, kept)
         elif not self._accept and (problem := guards.shrunk(self._job, former - self._tally.entries, former)):
             if self._mode == SYNC:
                 raise SyncStopped(problem)

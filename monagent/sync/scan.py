@@ -67,9 +67,6 @@ class Listing:
         return self.filtered(lambda name, _: name not in names) if names else self
 
 
-NOTHING = Listing([], [])
-
-
 def read_directory(descriptor: int) -> Listing:
     """List an open directory.
 

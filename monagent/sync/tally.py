@@ -56,7 +56,6 @@ class Tally:
         copied, read: bytes of content.
         entries: in the source; there: in the target when the run began.
         incomplete: entries that are known to lack some metadata.
-        first: the first items that are no plain copies, and then the others.
     """
 
     words: Counter[str] = field(default_factory=Counter)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,8 @@ from monagent.sync.report import Report
 from monagent.sync.run import run
 from tests.support.processes import is_running
 from tests.support.trees import look, write
+
+pytestmark = pytest.mark.usefixtures("own_umask")
 
 KILLS = 50
 """Of each of four tests."""
@@ -50,14 +51,6 @@ with open(sys.argv[1], "ab", buffering=0) as file:
         file.write(b"x" * 100_000)
         time.sleep(0.0001)
 """
-
-
-@pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    """A run sets it."""
-    former = os.umask(0o022)
-    yield
-    os.umask(former)
 
 
 def content(name: str, version: int) -> bytes:

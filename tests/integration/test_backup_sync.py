@@ -54,6 +54,12 @@ def ask(agent: AgentProcess, method: str, *params: Any) -> Any:
         return getattr(server, method)(*params)
 
 
+def slow_down(agent: AgentProcess, source: Path, bandwidth: str, size: int) -> None:
+    """A run takes long: it copies and reads back so much, and no faster."""
+    agent.edit("nice = 0", f"nice = 0\nbandwidth = {bandwidth}")
+    write(source, {"big": os.urandom(size)})
+
+
 def outcome_of(monitor: Monitor, ticket: str) -> dict[str, Any]:
     """What came back under a ticket."""
     _, outcome = monitor.wait_for_ticket(ticket).content
@@ -107,8 +113,7 @@ def test_a_job_that_must_not_run_says_why(agent: AgentProcess, monitor: Monitor,
 
 def test_checks_go_on_beside_a_long_sync(agent: AgentProcess, monitor: Monitor, source: Path) -> None:
     """And `cmd_status` tells how far it is."""
-    agent.edit("nice = 0", "nice = 0\nbandwidth = 200K")
-    write(source, {"big": os.urandom(400_000)})
+    slow_down(agent, source, "200K", 400_000)
     write(agent.directory, {"sensors/one/check": "#!/bin/sh\necho 1\n"})
     (agent.directory / "sensors/one/check").chmod(0o755)
     agent.start()
@@ -127,8 +132,7 @@ def test_checks_go_on_beside_a_long_sync(agent: AgentProcess, monitor: Monitor, 
 
 def test_a_sync_that_is_killed_is_told(agent: AgentProcess, monitor: Monitor, source: Path) -> None:
     """The agent lives on, and the next run does what is left."""
-    agent.edit("nice = 0", "nice = 0\nbandwidth = 50K")
-    write(source, {"big": os.urandom(400_000)})
+    slow_down(agent, source, "50K", 400_000)
     agent.start()
     ask(agent, "cmd_sync_backup", "killed", "data")
     time.sleep(1.0)
@@ -146,8 +150,7 @@ def test_a_sync_that_is_killed_is_told(agent: AgentProcess, monitor: Monitor, so
 
 def test_a_second_ticket_for_a_running_job_is_refused(agent: AgentProcess, monitor: Monitor, source: Path) -> None:
     """And costs the first one nothing."""
-    agent.edit("nice = 0", "nice = 0\nbandwidth = 200K")
-    write(source, {"big": os.urandom(300_000)})
+    slow_down(agent, source, "200K", 300_000)
     agent.start()
     ask(agent, "cmd_sync_backup", "first", "data")
     time.sleep(1.2)
@@ -161,8 +164,7 @@ def test_an_agent_that_is_killed_takes_its_sync_with_it(
     agent: AgentProcess, monitor: Monitor, source: Path, tmp_path: Path
 ) -> None:
     """And does it after its next start, under the same ticket."""
-    agent.edit("nice = 0", "nice = 0\nbandwidth = 50K")
-    write(source, {"big": os.urandom(400_000)})
+    slow_down(agent, source, "50K", 400_000)
     agent.start()
     ask(agent, "cmd_sync_backup", "s", "data")
     time.sleep(1.0)

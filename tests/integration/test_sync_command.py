@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,16 +24,18 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+_CAPTURED: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60, "check": False}
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Where the pair is remembered, and this checkout."""
+    return {**os.environ, "XDG_STATE_HOME": str(place / "state"), "PYTHONPATH": str(Path.cwd())}
+
+
 def sync(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run it there."""
     return subprocess.run(
-        [sys.executable, "-m", "monagent", "sync", *arguments],
-        cwd=place,
-        env={**os.environ, "XDG_STATE_HOME": str(place / "state"), "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        [sys.executable, "-m", "monagent", "sync", *arguments], cwd=place, env=environment(place), **_CAPTURED
     )
 
 
@@ -102,15 +105,7 @@ def test_whoever_reads_may_stop_reading(place: Path) -> None:
     """The exit code is the run's."""
     write(place, {f"s/f{number}": "x" for number in range(2000)})
     command = f"{sys.executable} -m monagent sync s t --json | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=place,
-        env={**os.environ, "XDG_STATE_HOME": str(place / "state"), "PYTHONPATH": str(Path.cwd())},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = subprocess.run(["bash", "-c", command], cwd=place, env=environment(place), **_CAPTURED)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
 

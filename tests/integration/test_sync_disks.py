@@ -17,17 +17,9 @@ from monagent.sync.run import run
 from tests.support.rights import needs_root
 from tests.support.trees import look, make_nasty, write
 
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.usefixtures("own_umask")]
 
 Mount = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    """A run sets it."""
-    former = os.umask(0o022)
-    yield
-    os.umask(former)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +47,8 @@ class Pair:
 
 
 @pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    """A run sets it, as the process of its own that it is elsewhere."""
-    former = os.umask(0o022)
-    yield
-    os.umask(former)
+def _umask(own_umask: None) -> None:
+    """Every test here runs one."""
 
 
 @pytest.fixture
@@ -69,6 +64,3 @@ def pair(tmp_path: Path) -> Pair:
 def empty_pair(tmp_path: Path) -> Pair:
     """With nothing in it."""
     return Pair(tmp_path)
-
-
-MakePair = Callable[[], Pair]

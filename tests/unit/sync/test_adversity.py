@@ -269,11 +269,19 @@ def test_a_check_of_a_backup_that_lost_much_stops_no_sync(pair: Pair) -> None:
     assert look(pair.source) == look(pair.target)
 
 
-def test_a_batch_of_any_size_blocks_nobody(empty_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long names, long results, and workers that are busy."""
+def test_batches_of_any_size_block_nobody(empty_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests and results that are larger than what a socket holds: nobody waits for somebody who waits."""
     monkeypatch.setattr(crew, "ALONE_FILES", 0)
-    for number in range(1200):
-        write(empty_pair.source, {("n" * 245) + f"{number:05}": str(number)})
+    real = crew._settled
+
+    def talkative(*arguments: Any) -> Any:
+        return real(*arguments)._replace(detail="x" * 5000, lost=("time",))
+
+    monkeypatch.setattr(crew, "_settled", talkative)
+    base = os.fsencode(empty_pair.source)
+    for number in range(2000):
+        with open(base + b"/" + b"\xff" * 249 + b"%05d" % number, "w") as file:
+            file.write(str(number))
     settle()
     assert empty_pair.sync().exit_code == 0
     assert look(empty_pair.source) == look(empty_pair.target)
