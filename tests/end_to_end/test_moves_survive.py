@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from monagent.config import settings
-from tests.support.agent import AgentProcess, free_port, write_sensor
+from tests.support.agent import AgentProcess, write_sensor
 from tests.support.bad_server import BAD
 from tests.support.monitor import Handed, Monitor
+from tests.support.ports import free_port
 
 KILLS = 30  # in each of four tests: 120 in all
 PROBATION = 3.0

@@ -19,8 +19,9 @@ from monagent.errors import Unavailable
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.service import Server
 from tests.conftest import StartAgent
-from tests.support.agent import AgentProcess, free_port, write_sensor
+from tests.support.agent import AgentProcess, write_sensor
 from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 from tests.support.processes import is_running
 
 KILLS = 50  # in each of four tests: 200 in all

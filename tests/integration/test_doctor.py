@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import AgentProcess, free_port, write_sensor
+from tests.support.agent import AgentProcess, write_sensor
 from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 
 HELPFUL = '#!/bin/sh\n[ "$1" = options ] && { echo help; exit 0; }\necho 1\n'
 

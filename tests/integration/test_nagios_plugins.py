@@ -19,8 +19,9 @@ from monagent.server.dispatcher import Dispatcher
 from monagent.server.service import Server
 from tests.conftest import StartAgent
 from tests.integration.served import Served, wait_until
-from tests.support.agent import AgentProcess, free_port
+from tests.support.agent import AgentProcess
 from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 from tests.unit.sensors_stock.runner import missing
 
 PLUGINS = Path("/usr/lib/nagios/plugins")

@@ -15,9 +15,10 @@ import pytest
 
 from tests.conftest import StartAgent
 from tests.integration.served import ECHO, fault_of, submission, wait_until
-from tests.support.agent import AgentProcess, free_port, unpack_sensor, write_sensor
+from tests.support.agent import AgentProcess, unpack_sensor, write_sensor
 from tests.support.bad_server import BAD
 from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 from tests.support.processes import is_running
 
 HEADERS = {"Content-Type": "text/xml"}

@@ -18,9 +18,10 @@ import pytest
 
 from tests.conftest import StartAgent
 from tests.integration.served import ECHO, fault_of, wait_until
-from tests.support.agent import AgentProcess, free_port, write_sensor
+from tests.support.agent import AgentProcess, write_sensor
 from tests.support.bad_server import BAD
 from tests.support.monitor import Monitor, identity
+from tests.support.ports import free_port
 from tests.support.rights import AS_ROOT, needs_root
 
 ASK = "cmd_get_new_monitor_url"

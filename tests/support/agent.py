@@ -16,15 +16,9 @@ import xmlrpc.client
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 START_SECONDS = 20.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_sensor(directory: Path, name: str, script: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any
 
-from tests.support.agent import free_port
+from tests.support.ports import free_port
 
 Spoil = Callable[[socket.socket], None]
 

@@ -17,7 +17,7 @@ from socketserver import ThreadingMixIn
 from typing import Any, cast
 from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
-from tests.support.agent import free_port
+from tests.support.ports import free_port
 
 WAIT_SECONDS = 30.0
 

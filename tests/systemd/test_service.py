@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import free_port
 from tests.support.authority import Authority
 from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 
 from .unit import NAME, ROOT, UNITS, USER, Service, ctl, program, wait_until
 

@@ -18,8 +18,8 @@ from monagent.agent.journal import Journal
 from monagent.agent.relay import ASK_AGAIN_SECONDS, FIRST_PAUSE, LAST_PAUSE, REFUSED_PAUSES, TRIES, Relay
 from monagent.errors import Unavailable
 from monagent.rpc.client import Client
-from tests.support.agent import free_port
 from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 from tests.unit.agent.conftest import OpenJournal
 from tests.unit.agent.parts import NOON, STATUS, Clock, accepted, command, finish, reading, rows, state, wait_until
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import free_port, write_sensor
+from tests.support.agent import write_sensor
+from tests.support.ports import free_port
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import free_port
+from tests.support.ports import free_port
 from tests.unit.cli.program import as_nobody, monagent, monserver, running
 
 

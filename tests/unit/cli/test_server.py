@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agent import AgentProcess, free_port, write_sensor
+from tests.support.agent import AgentProcess, write_sensor
+from tests.support.ports import free_port
 from tests.unit.cli.program import monserver, running
 
 

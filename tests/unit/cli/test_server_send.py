@@ -17,7 +17,7 @@ from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 import pytest
 
 from monagent.cli import server_send
-from tests.support.agent import free_port
+from tests.support.ports import free_port
 from tests.unit.cli.program import Done, monserver, running
 
 FORMS = {

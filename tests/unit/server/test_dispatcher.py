@@ -15,7 +15,7 @@ from monagent.rpc.client import Client
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.records import Host
 from monagent.server.store import Store
-from tests.support.agent import free_port
+from tests.support.ports import free_port
 from tests.unit.server.conftest import known_host
 
 
