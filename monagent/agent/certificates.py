@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from monagent.agent.mailing import mail_problems
 from monagent.config.manager import ConfigManager
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError, Problem, Refused
@@ -42,7 +43,7 @@ def problems(settings: Settings) -> list[Problem]:
             read_password(settings.mail.password_file)
     except Refused as refusal:
         found.append(Problem("client.cfg", None, "mail", "password_file", str(refusal)))
-    return [*found, *_of_others(settings)]
+    return [*found, *mail_problems(settings), *_of_others(settings)]
 
 
 def _of_others(settings: Settings) -> Iterator[Problem]:

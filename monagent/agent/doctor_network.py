@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import smtplib
 import socket
 import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import mktime_tz, parsedate_tz
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from monagent.agent import lock
 from monagent.agent.address import try_to_listen
 from monagent.agent.diagnosis import Diagnosis
+from monagent.agent.mailing import mail_servers
 from monagent.agent.upstream import Upstream
-from monagent.config.settings import MailSection, Settings
-from monagent.errors import AlreadyRunning, MonagentError, Refused
-from monagent.private_file import read_password
+from monagent.config.settings import Settings
+from monagent.errors import AlreadyRunning, MonagentError, Refused, Unavailable
 from monagent.protocol import HEALTHCHECK, OK
 
 CLOCK_SECONDS = 60.0
@@ -146,32 +146,22 @@ def mail(settings: Settings) -> Iterator[Diagnosis]:
     """Would the mail server let us in? Only where a report or an alert could be sent."""
     if not settings.reports and not settings.alerts:
         return
-    for host in settings.mail.host.split():
-        yield _mail_server(settings.mail, host)
+    from monagent.mail.transport import LoginRefused, connect  # noqa: PLC0415 - most agents send no mail
 
-
-def _mail_server(section: MailSection, host: str) -> Diagnosis:
-    subject = f"the mail server {host} port {section.port} lets us in"
     try:
-        _log_in(section, host)
+        servers = mail_servers(settings)
     except Refused as error:
-        return Diagnosis(subject, str(error), "see [mail] password_file")
-    except smtplib.SMTPAuthenticationError as error:
-        return Diagnosis(subject, f"the login was refused ({error.smtp_code})", "see [mail] user and password_file")
-    except (OSError, smtplib.SMTPException) as error:
-        return Diagnosis(subject, str(error) or type(error).__name__, "see [mail] host, port and security")
-    return Diagnosis(subject)
-
-
-def _log_in(section: MailSection, host: str) -> None:
-    context = ssl.create_default_context()
-    if section.security == "tls":
-        connection: smtplib.SMTP = smtplib.SMTP_SSL(host, section.port, timeout=MAIL_SECONDS, context=context)
-    else:
-        connection = smtplib.SMTP(host, section.port, timeout=MAIL_SECONDS)
-    with connection:
-        if section.security == "starttls":
-            connection.starttls(context=context)
-        connection.noop()
-        if section.user:
-            connection.login(section.user, read_password(section.password_file) if section.password_file else "")
+        yield Diagnosis("the password for the mail server can be read", str(error), "see [mail] password_file")
+        return
+    for server in servers:
+        subject = f"the mail server {server} lets us in"
+        try:
+            connect(replace(server, timeout=MAIL_SECONDS)).close()
+        except LoginRefused as error:
+            yield Diagnosis(subject, str(error), "see [mail] user and password_file")
+        except Unavailable as error:
+            yield Diagnosis(
+                subject, str(error), "see [mail] host, port, security and ca; monagent mail test tells more"
+            )
+        else:
+            yield Diagnosis(subject)

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 QUEUE_LIMIT = 10_000
 """Commands that may wait at once; as many again would be refused as busy."""
 
-Perform = Callable[[Job], Outcome]
+Perform = Callable[[Job], Outcome | None]
+"""Does a job; None when its outcome comes later, by another way."""
 Finish = Callable[[Job, Outcome, float], None]
 Failed = Callable[[Job, str], Outcome]
 """Makes the outcome of a job that ended in a bug, from a sentence that names the incident."""
@@ -107,7 +108,7 @@ class Lane:
             with self._running_lock:
                 self.running -= 1
         # Work that was cut off has no result: it is done again after the next start.
-        if not self.abandoned:
+        if outcome is not None and not self.abandoned:
             self._keep(job, outcome)
 
     def _keep(self, job: Job, outcome: Outcome) -> None:

@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import monagent
 from monagent.agent import certificates, commands, status_page
+from monagent.agent.alerts import Alerts, reading_of
+from monagent.agent.alerts import Surroundings as AlertSurroundings
 from monagent.agent.backups import Backups
 from monagent.agent.commands.kind import SHORT, Tools
 from monagent.agent.executor import Executor
@@ -22,6 +25,8 @@ from monagent.agent.housekeeping import Housekeeping
 from monagent.agent.journal import Journal
 from monagent.agent.liveness import Liveness
 from monagent.agent.lock import StateLock
+from monagent.agent.mailing import mailing
+from monagent.agent.mails import Mails
 from monagent.agent.memory import give_back
 from monagent.agent.metrics import Exposition, Figures
 from monagent.agent.move import Mover, Surroundings
@@ -34,11 +39,19 @@ from monagent.agent.spool import JOURNAL_FILE
 from monagent.agent.turns import NOTHING, Claim
 from monagent.agent.upstream import Upstream
 from monagent.agent.vitals import Vitals
-from monagent.agent.wiring import sensor_probation, sensor_store, sensor_updater, sync_jobs
+from monagent.agent.wiring import (
+    alerting,
+    mail_sources,
+    sensor_probation,
+    sensor_store,
+    sensor_updater,
+    sync_jobs,
+    trusted_by,
+)
 from monagent.config.settings import Settings
 from monagent.errors import Refused
 from monagent.models import Job, Outcome
-from monagent.protocol import CAPABILITIES, SUBMIT_READING
+from monagent.protocol import CAPABILITIES, SUBMIT_READING, SYNC_BACKUP
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
 from monagent.rpc.audit import Audit, Refusal
@@ -49,6 +62,10 @@ from monagent.rpc.unmarshal import REQUEST_LIMITS
 from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.runner import Runner
 from monagent.sensors.swap import Record
+from monagent.sync.overdue import age
+
+if TYPE_CHECKING:
+    from monagent.mail.compose import Sources
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +120,14 @@ class Agent:
             ),
         )
         self._backups = Backups(sync_jobs(settings))
+        self._mails = Mails(settings.agent.state, mailing(settings), self._mail_sources, self._finish_late)
+        self._alerts = Alerts(
+            alerting(settings),
+            self._mails,
+            AlertSurroundings(
+                away_since=lambda: self._relay.away_since, away_message=self._away_message, overdue=self._overdue
+            ),
+        )
         self._tools = self._tools_for(settings)
         self._executor = Executor(
             settings.agent.workers, self._perform, self._failed, self._finish, self._lane_of, self._claim_of
@@ -186,6 +211,8 @@ class Agent:
                 for job in unfinished:
                     self._take_up(job, done)
                 self._backups.begin()
+                self._mails.start()
+                self._alerts.start()
                 self._relay.start()
                 self._mover.start()
                 self._housekeeping.start()
@@ -229,6 +256,8 @@ class Agent:
             stopping.callback(self._lock.release)
             stopping.callback(self._runner.stop)
             stopping.callback(self._journal.stop)
+            stopping.callback(self._mails.stop, deadline)
+            stopping.callback(self._alerts.stop, deadline)
             stopping.callback(self._relay.stop, deadline)
             stopping.callback(self._housekeeping.stop, deadline)
             stopping.callback(self._mover.stop, deadline)
@@ -258,6 +287,7 @@ class Agent:
             "last_delivery": "" if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "sensors": self._tools.sensors.names(),
             "backups": self._backups.progress(),
+            "mails": self._mails.status(),
             "server": self._upstream.url,
             "on_probation": bool(self._mover.on_probation),
             "calls": self._audit.counts(),
@@ -336,9 +366,12 @@ class Agent:
     def _use(self, settings: Settings) -> list[str]:
         certificates.check(settings)
         former, upstream, tls = self._settings, Upstream(settings.monitor), _server_tls(settings)
+        mails = mailing(settings)
         self._settings = settings
         self._backups.jobs = sync_jobs(settings)
         self._backups.begin()
+        self._mails.use(mails)
+        self._alerts.use(alerting(settings))
         self._tools = self._face.tools = self._tools_for(settings)
         self._face.direct = settings.security.direct_listing
         self._dispatcher.offer(self._face.methods())
@@ -378,6 +411,7 @@ class Agent:
             server_url=lambda: self._upstream.url,
             status=self.status,
             backups=self._backups,
+            mails=self._mails,
         )
 
     def _keep_receipt(self, record: Record) -> None:
@@ -399,15 +433,42 @@ class Agent:
         self._executor.put(job)
         self._relay.hint()
 
-    def _perform(self, job: Job) -> Outcome:
+    def _perform(self, job: Job) -> Outcome | None:
         return self._kinds[job.command.method].perform(job, self._tools)
 
     def _finish(self, job: Job, outcome: Outcome, finished: float) -> None:
         self._vitals.note(job, outcome, finished)
+        self._alert(job, outcome, finished)
         if job.command.method != SUBMIT_READING:  # those tell more of themselves, see `commands/submit_reading.py`
             ticket, method = job.command.ticket, job.command.method
             log.info("command done ticket=%s command=%s status=%s", ticket, method, outcome.get("status", "ok"))
         self._journal.finish(job, outcome, finished)
+
+    def _finish_late(self, job: Job, outcome: Outcome) -> None:
+        self._finish(job, outcome, time.time())
+
+    def _alert(self, job: Job, outcome: Outcome, finished: float) -> None:
+        """Let what watches readings and backups know."""
+        if job.command.method == SUBMIT_READING:
+            name, arguments = job.command.arguments
+            if self._alerts.watches(name):
+                trusted = trusted_by(self._settings)(name, outcome["ret_code"])
+                self._alerts.note_reading(reading_of(name, arguments, outcome, finished, trusted=trusted))
+        elif job.command.method == SYNC_BACKUP:
+            self._alerts.note_backup(job.command.arguments[0], outcome)
+
+    def _mail_sources(self) -> Sources:
+        return mail_sources(self._settings.agent.state, trusted_by(self._settings), lambda: self._backups.jobs)
+
+    def _away_message(self) -> str:
+        counts, away = self._journal.counts(), self._relay.away_since or time.time()
+        return (
+            f"the monitoring server {self._upstream.url} has taken nothing for {age(time.time() - away)};"
+            f" {counts['finished']} results wait here"
+        )
+
+    def _overdue(self) -> dict[str, str]:
+        return {name: one.problem for name, one in self._backups.standings().items() if one.problem}
 
     def _failed(self, job: Job, message: str) -> Outcome:
         kind = self._kinds.get(job.command.method)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from monagent.addresses import shown
 from monagent.cli.options import EXIT_CONFIG, config_option, json_option, print_json
 from monagent.config import settings, values
 from monagent.config.manager import unwritable
@@ -61,10 +62,6 @@ def _hints(loaded: Settings) -> list[str]:
         hints.append(f"there is no directory {loaded.sensor.path} yet; monagent init makes one with the stock sensors")
     if problem := unwritable(loaded.file):
         hints.append(f"{problem}: the agent cannot be moved to another server from there (cmd_update_config)")
-    later = [f"[backup:{name}] mail" for name, job in loaded.backups.items() if job.mail]
-    later += [f"[mail:{name}]" for name in loaded.reports] + [f"[alert:{name}]" for name in loaded.alerts]
-    if later:
-        hints.append(f"{', '.join(later)}: understood, but this version has no command that uses them yet")
     return hints
 
 
@@ -111,7 +108,18 @@ def _shown(name: str, value: Any) -> Any:
         return " ".join(_masked(value))
     if name == "ionice" and value is not None:
         return values.io_priority_text(value)
+    if name == "host" and isinstance(value, tuple):
+        return " ".join(_mail_server(*one) for one in value)
+    if name == "sender":
+        return shown(*value) if value[0] else value[1]
+    if name == "remind":
+        return value or "none"
     return "none" if value == -1 and name in _NONE_IS_MINUS_ONE else _text(value)
+
+
+def _mail_server(host: str, port: int) -> str:
+    written = f"[{host}]" if ":" in host else host
+    return f"{written}:{port}" if port else written
 
 
 def _masked(words: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ class _Commands(click.Group):
         "doctor": ("doctor.doctor", "Try what the configuration promises, and say what would mend it."),
         "sensor": ("sensor.sensor", "List sensors, run one, make new ones and their packages."),
         "sync": ("sync.sync", "Make a backup equal to its source, and prove that it is."),
+        "mail": ("mail.mail", "Send a report by mail, look at it first, or try the way to the mail server."),
         "spool": ("spool.spool", "Show what waits for the server, and what it rejected."),
         "support-bundle": ("support.support_bundle", "Gather what a bug report needs, without secrets."),
     }

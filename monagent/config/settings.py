@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from monagent.alarms.quiet import Quiet
 from monagent.config import values
 from monagent.config.manager import ConfigManager
 from monagent.config.table import Collector, option
@@ -132,30 +133,46 @@ class BackupSection:
     nice: int = option(values.niceness, "10", "how willing a run is to give way: 0 as the agent, 19 the most")
     ionice: int = option(values.io_priority, "none", "idle, best-effort:0 to best-effort:7, or none")
     bandwidth: int = option(values.size_or_none, "none", "bytes a second that may be read and written; or none")
-    mail: str = option(values.text, "", "REPORT and when: never, changes, problems or always")
+    mail: tuple[str, str] = option(
+        values.mail_when, "", "a [mail:REPORT] to send, and when: never, changes, problems or always"
+    )
 
 
 @dataclass(frozen=True)
 class MailSection:
     """`[mail]`: how mail is sent."""
 
-    host: str = option(values.text, "localhost", "mail server; several in order")
+    host: tuple[tuple[str, int], ...] = option(
+        values.mail_hosts, "localhost", "mail server; several are tried in order (HOST or HOST:PORT)"
+    )
     port: int = option(values.count(1, 65535), "25", "its port")
     security: str = option(values.choice("none", "starttls", "tls"), "none", "none, starttls or tls")
     user: str = option(values.text, "", "login")
     password_file: Path | None = option(
         values.secret_path, "", "a file that holds the password, readable by us alone; or credential:NAME"
     )
-    sender: str = option(values.text, "", "the From address")
+    sender: tuple[str, str] = option(
+        values.address, "", "the From address (Name <a@b.c> or a@b.c); empty: monagent@ and the host's name"
+    )
+    ca: Path | None = option(values.optional_path, "", "the authority that signed the mail server; empty: the system's")
+    timeout: float = option(values.duration, "30", "seconds that one answer of the mail server may take")
+    cap: int = option(values.count(4, 10_000), "100", "alerts that one recipient gets in a day")
+    templates: Path | None = option(
+        values.optional_path, "", "a directory of templates that go before the built-in ones"
+    )
 
 
 @dataclass(frozen=True)
 class ReportSection:
     """`[mail:REPORT]`: one kind of mail."""
 
-    to: tuple[str, ...] = option(values.words, "", "recipients")
-    subject: str = option(values.text, "", "subject; empty: the template's own")
-    template: str = option(values.text, "report", "alert, report, backup, or a template of your own")
+    to: tuple[str, ...] = option(values.recipients, "", "recipients")
+    subject: str = option(values.text, "", "subject, a template itself ({{ host }}); empty: the template's own")
+    template: str = option(
+        values.text, "", "alert, report, backup, or a template of your own; empty: by what it is sent for"
+    )
+    language: str = option(values.choice("en", "zh"), "en", "of the template's own words: en or zh")
+    period: float = option(values.duration, "1d", "how far a report looks back; the journal keeps 7 days")
 
 
 @dataclass(frozen=True)
@@ -163,10 +180,16 @@ class AlertSection:
     """`[alert:NAME]`: when a reading is worth a mail."""
 
     sensor: str = option(values.text, "", "the sensor")
-    arguments: str = option(values.text, "", "its arguments")
-    warning: str = option(values.text, "", "Nagios range")
-    critical: str = option(values.text, "", "Nagios range")
-    for_: int = option(values.count(1, 1000), "1", "runs in a row")
+    arguments: tuple[str, ...] = option(
+        values.arguments, "", "its arguments; empty: all of its checks, each watched on its own"
+    )
+    warning: str = option(values.threshold, "", "Nagios range (example: ~:80 warns above 80)")
+    critical: str = option(values.threshold, "", "Nagios range")
+    for_: int = option(values.count(1, 1000), "1", "runs in a row until it is told")
+    hysteresis: float = option(values.amount, "0", "how far inside its range a number must be again to be well")
+    remind: float = option(values.duration_or_none, "none", "how often a problem that lasts is told again; or none")
+    quiet: Quiet | None = option(values.hours, "", "hours in which only critical is mailed (example: 22:00-07:00)")
+    cap: int = option(values.count(4, 1000), "10", "mails about it in a day")
     after: float = option(values.duration, "30m", "for [alert:server]: how long nothing could be delivered")
     mail: str = option(values.text, "", "a [mail:REPORT]")
 
@@ -242,7 +265,7 @@ def settings_from(manager: ConfigManager, hosts: Collection[str] = ()) -> Settin
         prefix: {name: collector.read(prefix + name, cls) for name in names[prefix]}
         for prefix, cls in NAMED_SECTIONS.items()
     }
-    _check_together(plain, named["sensor:"], named["backup:"], collector)
+    _check_together(plain, named["sensor:"], named["backup:"], named["mail:"], named["alert:"], collector)
     if plain["agent"] and plain["security"]:
         for host in hosts or [plain["agent"].host]:
             if not _is_loopback(host):
@@ -263,6 +286,8 @@ def _check_together(
     plain: Mapping[str, Any],
     sensors: Mapping[str, OneSensorSection | None],
     backups: Mapping[str, BackupSection | None],
+    reports: Mapping[str, ReportSection | None],
+    alerts: Mapping[str, AlertSection | None],
     found: Collector,
 ) -> None:
     """What no option can know alone. A section with a problem of its own is None and left out."""
@@ -274,6 +299,7 @@ def _check_together(
     for name, job in backups.items():
         _check_backup(name, job, found)
     _check_targets(backups, found)
+    _check_mails(backups, reports, alerts, found)
     if sensor and ("/" in sensor.executable or not sensor.executable):
         found.complain("sensor", "executable", "must be a file name without a slash (example: check)")
     if security:
@@ -306,6 +332,56 @@ def _check_backup(name: str, job: BackupSection | None, found: Collector) -> Non
     place = job.bin and Path(os.path.realpath(job.bin))
     if place and (source in (place, *place.parents) or target in (place, *place.parents)):
         found.complain(section, "bin", f"{job.bin} is inside the source or the target: leave it out, or put it beside")
+
+
+RESERVED_REPORTS = ("test", "queue")
+SERVER_ALERT = "server"
+
+
+def _check_mails(
+    backups: Mapping[str, BackupSection | None],
+    reports: Mapping[str, ReportSection | None],
+    alerts: Mapping[str, AlertSection | None],
+    found: Collector,
+) -> None:
+    """A mail needs a report, and that needs somebody to get it."""
+    known = f"known: {', '.join(reports) or 'there is no [mail:REPORT] section'}"
+    for name, report in reports.items():
+        section = f"mail:{name}"
+        if not is_sensor_name(name):
+            found.complain(section, "", "is not a report's name (letters, digits, _ - . and at most 64)")
+        elif name in RESERVED_REPORTS:
+            found.complain(section, "", f"cannot be a report's name: `monagent mail {name}` is something else")
+        if report and not report.to:
+            found.complain(section, "to", "must be given: who gets it")
+        if report and report.template and not is_sensor_name(report.template):
+            found.complain(section, "template", f'"{report.template}" is not a template\'s name (example: report)')
+    for name, job in backups.items():
+        if job and job.mail[0] and job.mail[0] not in reports:
+            found.complain(f"backup:{name}", "mail", f"there is no [mail:{job.mail[0]}] ({known})")
+    for name, alert in alerts.items():
+        if alert:
+            _check_alert(name, alert, reports, known, found)
+
+
+def _check_alert(
+    name: str, alert: AlertSection, reports: Mapping[str, ReportSection | None], known: str, found: Collector
+) -> None:
+    section = f"alert:{name}"
+    if not alert.mail:
+        found.complain(section, "mail", f"must be given: the report that it is mailed by ({known})")
+    elif alert.mail not in reports:
+        found.complain(section, "mail", f"there is no [mail:{alert.mail}] ({known})")
+    if name == SERVER_ALERT:
+        if alert.sensor or alert.warning or alert.critical:
+            found.complain(section, "", "is about the monitoring server alone: it has after and mail, and no sensor")
+        return
+    if not is_sensor_name(name):
+        found.complain(section, "", "is not an alert's name (letters, digits, _ - . and at most 64)")
+    if not is_sensor_name(alert.sensor):
+        found.complain(section, "sensor", "must be given: the sensor whose readings are watched (example: load)")
+    if not alert.warning and not alert.critical:
+        found.complain(section, "critical", "or warning must be given: a range that is good (example: ~:90)")
 
 
 def _check_targets(backups: Mapping[str, BackupSection | None], found: Collector) -> None:

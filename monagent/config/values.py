@@ -13,6 +13,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from monagent.addresses import address as checked_address
+from monagent.addresses import named_address
+from monagent.alarms.quiet import Quiet
+from monagent.alarms.quiet import parse as parse_hours
+from monagent.alarms.ranges import parse as parse_range
+
 Reader: TypeAlias = Callable[[str, Path], Any]
 """Takes the text and the directory that relative paths start from."""
 
@@ -23,6 +29,7 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([smhd]?)", re.IGNORECA
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _CREDENTIAL = "credential:"
 CREDENTIALS_PLACE = "/run/credentials/monagent.service"
+_MAIL_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?))(?::([0-9]{1,5}))?")
 _SHARE = re.compile(r"(?:([0-9]{1,3})\s*%|([0-9]{1,9}))")
 
 
@@ -204,6 +211,74 @@ def secret_path(value: str, base: Path) -> Path | None:
         raise ValueError(f'"{name}" is not the name of a credential (example: {_CREDENTIAL}agent.key)')
     # People who try the configuration on a terminal have no such variable; they look where the service's are.
     return Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS_PLACE, name)
+
+
+def address(value: str, _base: Path) -> tuple[str, str]:
+    """Name and address of `Name <a@b.c>` or `a@b.c`; both empty where nothing is given."""
+    return named_address(value) if value else ("", "")
+
+
+def recipients(value: str, _base: Path) -> tuple[str, ...]:
+    """Mail addresses, separated by blanks, commas or new lines; each once."""
+    return tuple(dict.fromkeys(map(checked_address, value.replace(",", " ").split())))
+
+
+def mail_hosts(value: str, _base: Path) -> tuple[tuple[str, int], ...]:
+    """Mail servers in order: HOST, HOST:PORT or [IPV6]:PORT; port 0 stands for `[mail] port`."""
+    found = []
+    for word in value.replace(",", " ").split():
+        match = _MAIL_HOST.fullmatch(word)
+        if not match or int(match[3] or 1) not in range(1, 65536):
+            raise ValueError(
+                f'"{word}" is no mail server (examples: mail.example.org, mail.example.org:587, [2001:db8::1]:25)'
+            )
+        found.append((match[1] or match[2], int(match[3] or 0)))
+    if not found:
+        raise ValueError("needs a mail server (example: localhost)")
+    return tuple(found)
+
+
+def threshold(value: str, _base: Path) -> str:
+    """A range of Nagios-style plug-ins, or nothing; as it is written."""
+    parse_range(value)
+    return value
+
+
+def hours(value: str, _base: Path) -> Quiet | None:
+    """From one time of the day to another, or nothing."""
+    return parse_hours(value)
+
+
+def amount(value: str, _base: Path) -> float:
+    """A number that is not negative."""
+    if re.fullmatch(r"[0-9]{1,15}(?:\.[0-9]{1,9})?", value):
+        return float(value)
+    raise ValueError(f'"{value}" is not a number that is 0 or more (examples: 0, 2.5)')
+
+
+def duration_or_none(value: str, base: Path) -> float:
+    """A duration, or 0 for `none`."""
+    return 0.0 if value in ("", "none") else duration(value, base)
+
+
+def arguments(value: str, _base: Path) -> tuple[str, ...]:
+    """Arguments, split as a shell would."""
+    try:
+        return tuple(shlex.split(value))
+    except ValueError:
+        raise ValueError("has an unbalanced quote") from None
+
+
+WHEN = ("never", "changes", "problems", "always")
+
+
+def mail_when(value: str, _base: Path) -> tuple[str, str]:
+    """A report and when it is sent; a report alone is sent for problems. Both empty where nothing is given."""
+    report, _, when = value.partition(" ")
+    when = when.strip() or ("problems" if report else "")
+    if report and when not in WHEN:
+        raise ValueError(f'"{value}" is not REPORT WHEN (example: nightly problems; when is one of {", ".join(WHEN)})')
+    return report, when
 
 
 def networks(value: str, _base: Path) -> tuple[IPv4Network | IPv6Network, ...]:

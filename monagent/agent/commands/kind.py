@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monagent.agent.backups import Backups
+from monagent.agent.mails import Mails
 from monagent.errors import BadArguments
 from monagent.models import Job, Outcome, Run, RunResult, Value
 from monagent.sensors.occupancy import Occupancy
@@ -33,6 +34,7 @@ class Tools:
         server_url: the server in use.
         status: the agent's own figures.
         backups: runs backup jobs.
+        mails: sends mail.
     """
 
     sensors: SensorStore
@@ -45,6 +47,7 @@ class Tools:
     server_url: Callable[[], str]
     status: Callable[[], Outcome]
     backups: Backups
+    mails: Mails
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class CommandKind:
         help: what it does; told by `system.methodHelp` and in the reference.
         check: makes the one canonical form of the arguments after the ticket, or raises `BadArguments`. It runs before
             the command is acknowledged and must be quick.
-        perform: does the command. It runs after the acknowledgement, in a worker.
+        perform: does the command. It runs after the acknowledgement, in a worker. None: the outcome comes later, by
+            another way, and after a restart the command is performed once more.
         failed: makes the outcome of a command that could not be done at all, from a sentence for people.
         lane: who does it: `SHORT` work never waits for `LONG` work, nor that for a `BACKUP`.
         direct: answers the form without a ticket at once, where there is one.
@@ -71,7 +75,7 @@ class CommandKind:
     signatures: tuple[tuple[str, ...], ...]
     help: str
     check: Callable[[Sequence[Value], Tools], list[Any]]
-    perform: Callable[[Job, Tools], Outcome]
+    perform: Callable[[Job, Tools], Outcome | None]
     failed: Callable[[str], Outcome] = lambda message: {"status": "error", "message": message}
     lane: str = SHORT
     direct: Callable[[Tools], Value] | None = None

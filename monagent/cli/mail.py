@@ -1,0 +1,190 @@
+"""`monagent mail`: make a report's mail and send it, look at it, or try how far one would get."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from monagent.cli.options import config_option, json_option, print_json
+from monagent.config import settings
+from monagent.errors import Refused
+
+if TYPE_CHECKING:
+    from monagent.config.settings import Settings
+    from monagent.mail.compose import Made
+
+EXIT_REFUSED, EXIT_LATER = 1, 75
+CONTEXT_BYTES = 16 * 1024 * 1024
+_FORMS = (".html", ".eml", ".txt")
+
+
+@click.command()
+@click.argument("report", metavar="REPORT | test | queue")
+@click.option("--context", "context_file", metavar="FILE.json", help="What the template shows; - reads standard input.")
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Write what would be sent, send nothing: .html has the pictures in it, .eml is the mail, .txt its text.",
+)
+@config_option
+@json_option
+@click.pass_context
+def mail(
+    context: click.Context, report: str, context_file: str | None, preview: Path | None, config: Path, as_json: bool
+) -> None:
+    """Send the mail of a [mail:REPORT] section now, without the running agent's queue.
+
+    \b
+    monagent mail nightly                          from what the agent has recorded
+    monagent mail ops --context visits.json        with values of your own
+    monagent mail ops --preview /tmp/ops.html      look at it first
+    monagent mail test                             walk to each mail server, step by step; sends nothing
+    monagent mail queue                            what waits in the agent's queue, and why
+
+    Exit 0: taken for every recipient; 1: refused; 69: no mail server can be reached; 75: try again later.
+    """  # noqa: D301 - click wants the backspace itself
+    loaded = settings.load(config)
+    if report in settings.RESERVED_REPORTS:
+        if context_file or preview:
+            raise click.UsageError(f"`monagent mail {report}` takes neither --context nor --preview")
+        if report == "queue":
+            _show_queue(loaded, as_json=as_json)
+        else:
+            context.exit(_test(loaded, as_json=as_json))
+        return
+    made = _made(loaded, report, _context_of(context_file))
+    if preview is not None:
+        _write(made, preview)
+        return
+    context.exit(_send(loaded, made, as_json=as_json))
+
+
+def _context_of(file: str | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        if file == "-":
+            text = sys.stdin.buffer.read(CONTEXT_BYTES + 1)
+        else:
+            with open(file, "rb") as stream:
+                text = stream.read(CONTEXT_BYTES + 1)
+        if len(text) > CONTEXT_BYTES:
+            raise click.UsageError(f"{file}: more than {CONTEXT_BYTES} bytes are no context")
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{file}: is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise click.UsageError(f"{file}: the context must be an object ({{…}})")
+    return found
+
+
+def _made(loaded: Settings, name: str, context: dict[str, Any]) -> Made:
+    from dataclasses import replace  # noqa: PLC0415
+
+    from monagent.agent.mailing import mailing  # noqa: PLC0415 - loads what no other command needs
+    from monagent.agent.wiring import mail_sources, sync_jobs, trusted_by  # noqa: PLC0415
+    from monagent.mail.compose import Composer  # noqa: PLC0415
+
+    found = mailing(loaded)
+    if name not in found.reports:
+        known = ", ".join(sorted(found.reports)) or "there is no [mail:REPORT] section"
+        raise click.UsageError(f"there is no report {name!r} in {loaded.file} (known: {known})")
+    sources = mail_sources(loaded.agent.state, trusted_by(loaded), lambda: sync_jobs(loaded))
+    composer = Composer(found.host, found.sender, found.templates, sources)
+    report = found.reports[name]
+    incident = context.get("incident")
+    incidents = [incident] if isinstance(incident, str) and incident else []
+    return composer.compose(
+        report if report.template else replace(report, template="report"), context, incidents=incidents
+    )
+
+
+def _write(made: Made, file: Path) -> None:
+    form = file.suffix.lower()
+    if form not in _FORMS:
+        raise click.UsageError(f"--preview writes one of {', '.join(_FORMS)}, by the name of the file")
+    data = {".html": made.page.encode(), ".eml": made.mail.whole, ".txt": made.rendered.text.encode()}[form]
+    file.write_bytes(data)
+    click.echo(f"monagent: {made.rendered.subject!r} for {', '.join(made.mail.recipients)} is in {file}", err=True)
+
+
+def _send(loaded: Settings, made: Made, *, as_json: bool) -> int:
+    from monagent.agent.mailing import mail_servers  # noqa: PLC0415
+    from monagent.mail.direct import send_now  # noqa: PLC0415
+
+    replies = send_now(made.mail, mail_servers(loaded))
+    if as_json:
+        recipients = [{"address": one, "taken": reply.taken, "reply": str(reply)} for one, reply in replies.items()]
+        print_json({"message_id": made.mail.message_id, "subject": made.rendered.subject, "recipients": recipients})
+    else:
+        for address, reply in replies.items():
+            click.echo(f"{address}: {'taken' if reply.taken else 'not taken'}: {reply}")
+    if all(reply.taken for reply in replies.values()):
+        return 0
+    return EXIT_LATER if all(reply.taken or reply.passing for reply in replies.values()) else EXIT_REFUSED
+
+
+def _test(loaded: Settings, *, as_json: bool) -> int:
+    """Walk to each server as each report would."""
+    from monagent.agent.mailing import mailing  # noqa: PLC0415
+    from monagent.mail.direct import walk  # noqa: PLC0415
+
+    found = mailing(loaded)
+    if not found.reports:
+        raise Refused(f"{loaded.file} has no [mail:REPORT] section: there is nobody to send mail to")
+    recipients = list(dict.fromkeys(address for report in found.reports.values() for address in report.to))
+    steps: list[dict[str, str]] = []
+
+    def tell(step: str, problem: str) -> None:
+        steps.append({"step": step, "problem": problem})
+        if not as_json:
+            click.echo(f"{'FAIL' if problem else 'ok  '} {step}{': ' + problem if problem else ''}")
+
+    well = [walk(server, found.sender[1], recipients, tell) for server in found.servers]
+    if as_json:
+        print_json({"ok": any(well), "steps": steps})
+    elif not any(well):
+        click.echo("monagent: no mail server would take all of it; see [mail] in docs/how-to/mail.md", err=True)
+    return 0 if any(well) else EXIT_REFUSED
+
+
+def _show_queue(loaded: Settings, *, as_json: bool) -> None:
+    """What waits; read beside a running agent."""
+    from monagent.mail.queue import FILE, Queue  # noqa: PLC0415
+
+    file = loaded.agent.state / FILE
+    waiting = []
+    if file.exists():
+        queue = Queue(file)
+        try:
+            waiting = queue.waiting()
+        finally:
+            queue.close()
+    rows: Sequence[dict[str, Any]] = [
+        {
+            "id": one.id,
+            "report": one.report,
+            "subject": one.subject,
+            "made": one.made,
+            "attempts": one.attempts,
+            "recipients": [
+                {"address": address, "state": state, "reply": reply}
+                for address, (state, reply) in one.recipients.items()
+            ],
+        }
+        for one in waiting
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        click.echo(f"{row['id']}  [mail:{row['report']}]  tried {row['attempts']} times  {row['subject']}")
+        for one in row["recipients"]:
+            click.echo(f"    {one['address']}: {one['state']}{': ' + one['reply'] if one['reply'] else ''}")
+    click.echo(f"monagent: {len(rows)} mails wait", err=True)

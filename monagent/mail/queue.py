@@ -1,0 +1,296 @@
+"""Keep mails on disk until a mail server has taken them, in the order in which they were made."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from monagent.errors import Busy, JournalError
+
+FILE = "mail.db"
+LIMIT, LIMIT_BYTES = 10_000, 256 * 1024 * 1024
+"""Waiting mails, and what they take together."""
+ORDER_SECONDS = 300.0
+"""How long a recipient's later mails wait for one that was put off; those of one incident always do."""
+KEPT_SECONDS = 7 * 86_400.0
+THREAD_SECONDS = 90 * 86_400.0
+LOOKED_AT = 2_000
+"""Waiting mails that are searched for one that may go."""
+WAITING, TAKEN, REFUSED, GIVEN_UP = "waiting", "taken", "refused", "given up"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail that was made and is to be sent. `key` names the job that waits for its fate, "" where none does."""
+
+    report: str
+    subject: str
+    message_id: str
+    sender: str
+    recipients: Sequence[str]
+    whole: bytes
+    lean: bytes | None
+    incidents: Sequence[str] = ()
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A mail whose turn it is, for those recipients that may have it now."""
+
+    id: int
+    report: str
+    sender: str
+    recipients: tuple[str, ...]
+    data: bytes
+    has_lean: bool
+    attempts: int
+    made: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a mail: state and the server's reply for each recipient. `settled` None: some wait still."""
+
+    id: int
+    key: str
+    report: str
+    subject: str
+    message_id: str
+    made: float
+    attempts: int
+    settled: float | None
+    recipients: Mapping[str, tuple[str, str]]
+
+
+class Queue:
+    """One SQLite file. Any thread may call it; each call is on disk when it returns.
+
+    Every method raises `JournalError` when the file cannot be used.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = threading.RLock()
+        try:
+            with contextlib.suppress(FileExistsError):  # mails are nobody else's business
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = full")
+            self._db.executescript(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(f"{path}: cannot be opened as a queue of mails: {error}") from error
+
+    def close(self) -> None:
+        """Nothing may be called after this."""
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock:
+                self._db.execute("begin immediate")
+                try:
+                    yield self._db
+                    self._db.execute("commit")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("rollback")
+                    raise
+        except sqlite3.Error as error:
+            raise JournalError(f"{self._path}: cannot be written: {error}") from error
+
+    def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            with self._lock:
+                return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"{self._path}: cannot be read: {error}") from error
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    def put(self, mails: Sequence[Mail], memory: Mapping[str, Any] | None = None) -> None:
+        """Take mails, unless their job brought them before, and change what is remembered, all or nothing.
+
+        Raises:
+            Busy: there is no room for them.
+        """
+        now = self._clock()
+        with self._change() as db:
+            (count, size) = db.execute(
+                "select count(*), coalesce(sum(length(whole) + coalesce(length(lean), 0)), 0) from mail where settled is null"
+            ).fetchone()
+            if mails and (count + len(mails) > LIMIT or size > LIMIT_BYTES):
+                raise Busy(
+                    f"{count} mails of {size} bytes wait already; none is taken until the mail server takes some"
+                )
+            for mail in mails:
+                _insert(db, mail, now)
+            for name, value in (memory or {}).items():
+                if value is None:
+                    db.execute("delete from memory where name = ?", (name,))
+                else:
+                    db.execute("insert or replace into memory values (?, ?)", (name, json.dumps(value)))
+
+    def remembered(self) -> dict[str, Any]:
+        """What `put` was given to remember, by name."""
+        return {name: json.loads(value) for name, value in self._all("select name, value from memory")}
+
+    def thread(self, incidents: Sequence[str]) -> list[str]:
+        """The message ids of mails about these incidents, the oldest first."""
+        rows = self._all(
+            "select message_id, min(made) from thread where incident in (select value from json_each(?))"
+            " group by message_id order by min(made)",
+            (json.dumps(list(incidents)),),
+        )
+        return [row[0] for row in rows]
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    def next_due(self) -> Due | None:
+        """The oldest mail that may go now."""
+        now = self._clock()
+        held = _Held(now)
+        rows = self._all(
+            "select id, incidents, made, next_try from mail where settled is null order by id limit ?", (LOOKED_AT,)
+        )
+        for number, incidents_text, made, next_try in rows:
+            addresses = [row[0] for row in self._all(_WAITING_RECIPIENTS, (number,))]
+            incidents = json.loads(incidents_text)
+            free = [address for address in addresses if not held.holds(address, incidents)]
+            # A time far ahead was set by a clock that has stepped back since.
+            if free and (next_try <= now or next_try > now + 2 * 86_400):
+                return self._due(number, free)
+            held.add(addresses, incidents, made)
+        return None
+
+    def _due(self, number: int, addresses: Sequence[str]) -> Due:
+        ((report, sender, whole, lean, too_large, attempts, made),) = self._all(
+            "select report, sender, whole, lean, too_large, attempts, made from mail where id = ?", (number,)
+        )
+        data = lean if too_large and lean is not None else whole
+        has_lean = lean is not None and not too_large
+        return Due(number, report, sender, tuple(addresses), data, has_lean, attempts, made)
+
+    def next_time(self) -> float | None:
+        """When the next mail may be tried (seconds since the epoch), None when none waits."""
+        ((when,),) = self._all("select min(next_try) from mail where settled is null")
+        return None if when is None else float(when)
+
+    def settle(self, number: int, verdicts: Mapping[str, tuple[str, str]], *, until: float | None = None) -> Fate:
+        """Note what became of recipients: a state and the server's reply; those that wait are tried again at `until`."""
+        with self._change() as db:
+            for address, (state, reply) in verdicts.items():
+                db.execute(
+                    "update recipient set state = ?, reply = ? where mail = ? and address = ? and state = 'waiting'",
+                    (state, reply, number, address),
+                )
+            db.execute("update mail set attempts = attempts + 1, next_try = ? where id = ?", (until or 0.0, number))
+            if not db.execute(_WAITING_RECIPIENTS, (number,)).fetchone():
+                db.execute(
+                    "update mail set settled = ?, whole = null, lean = null where id = ?", (self._clock(), number)
+                )
+        return self._fates("where id = ?", (number,))[0]
+
+    def shrink(self, number: int) -> None:
+        """From now on only the mail without its attachments is tried, at once."""
+        with self._change() as db:
+            db.execute("update mail set too_large = 1, whole = null, next_try = 0 where id = ?", (number,))
+
+    def hurry(self) -> None:
+        """The mail server is well again: what was put off is tried at once."""
+        with self._change() as db:
+            db.execute("update mail set next_try = 0 where settled is null")
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def fate(self, key: str) -> Fate | None:
+        """What became of the mail that a job brought; None when it brought none."""
+        found = self._fates("where key = ?", (key,))
+        return found[0] if found else None
+
+    def waiting(self, limit: int = LIMIT) -> list[Fate]:
+        """The mails that are not settled, the oldest first."""
+        return self._fates("where settled is null order by id limit ?", (limit,))
+
+    def old(self, before: float) -> list[Fate]:
+        """Those of them that were made before that time."""
+        return self._fates("where settled is null and made < ? order by id", (before,))
+
+    def count(self) -> int:
+        """How many mails wait."""
+        return int(self._all("select count(*) from mail where settled is null")[0][0])
+
+    def _fates(self, where: str, values: Sequence[Any]) -> list[Fate]:
+        rows = self._all(
+            f"select id, key, report, subject, message_id, made, attempts, settled from mail {where}",  # noqa: S608
+            values,
+        )
+        return [
+            Fate(row[0], row[1] or "", row[2], row[3], row[4], row[5], row[6], row[7], self._verdicts(row[0]))
+            for row in rows
+        ]
+
+    def _verdicts(self, number: int) -> dict[str, tuple[str, str]]:
+        return {address: (state, reply) for address, state, reply in self._all(_RECIPIENTS, (number,))}
+
+    def tidy(self) -> None:
+        """Forget what was settled long ago."""
+        now = self._clock()
+        with self._change() as db:
+            old = "select id from mail where settled < ? limit 5000"
+            db.execute(f"delete from recipient where mail in ({old})", (now - KEPT_SECONDS,))  # noqa: S608
+            db.execute(f"delete from mail where id in ({old})", (now - KEPT_SECONDS,))  # noqa: S608
+            db.execute("delete from thread where made < ?", (now - THREAD_SECONDS,))
+
+
+_WAITING_RECIPIENTS = "select address from recipient where mail = ? and state = 'waiting' order by address"
+_RECIPIENTS = "select address, state, reply from recipient where mail = ? order by address"
+
+
+def _insert(db: sqlite3.Connection, mail: Mail, now: float) -> None:
+    cursor = db.execute(
+        "insert into mail (key, report, subject, message_id, sender, incidents, made, whole, lean)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (key) do nothing",
+        (
+            mail.key or None, mail.report, mail.subject, mail.message_id, mail.sender, json.dumps(list(mail.incidents)),
+            now, mail.whole, mail.lean,
+        ),
+    )  # fmt: skip
+    if cursor.rowcount != 1:
+        return
+    for address in dict.fromkeys(mail.recipients):
+        db.execute("insert into recipient (mail, address) values (?, ?)", (cursor.lastrowid, address))
+    for incident in mail.incidents:
+        db.execute("insert or ignore into thread values (?, ?, ?)", (incident, mail.message_id, now))
+
+
+class _Held:
+    """Which recipients wait for an earlier mail."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._young: set[str] = set()
+        self._incidents: set[tuple[str, str]] = set()
+
+    def add(self, addresses: Sequence[str], incidents: Sequence[str], made: float) -> None:
+        """These have one that was put off."""
+        if 0 <= self._now - made < ORDER_SECONDS:
+            self._young.update(addresses)
+        self._incidents.update((address, incident) for address in addresses for incident in incidents)
+
+    def holds(self, address: str, incidents: Sequence[str]) -> bool:
+        """Whether a later mail of these incidents has to wait for it."""
+        return address in self._young or any((address, incident) in self._incidents for incident in incidents)
