@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc  # noqa: F401 - pytest imports it when it tells of what was not closed; two threads must not do so at once
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

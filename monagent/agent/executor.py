@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from monagent.agent.commands.kind import BACKUP, LONG
+from monagent.agent.commands.kind import BACKUP, LONG, MAIL
 from monagent.agent.turns import NOTHING, Claim, Turns
 from monagent.models import Job, Outcome
 
@@ -136,6 +136,7 @@ class Executor:
         self._others = {
             LONG: Lane("long-worker", 2, perform, failed, finish),
             BACKUP: Lane("backup-worker", 2, perform, failed, finish),
+            MAIL: Lane("mail-worker", 1, perform, failed, finish),
         }
         self._lanes = (self._short, *self._others.values())
 

@@ -56,20 +56,18 @@ class MailServer:
         self.logins: list[bool] = []
         self._changed = threading.Condition()
         self._login = login
-        options: dict[str, Any] = {"data_size_limit": size, "hostname": "mail.example.org"}
+        options: dict[str, Any] = {"data_size_limit": size, "server_hostname": "mail.example.org"}
         if starttls:
             options |= {"tls_context": starttls, "require_starttls": True}
         if login:
             options |= {
                 "authenticator": self._authenticate,
-                "auth_required": True,
-                "auth_require_tls": bool(tls or starttls),
+                "auth_required": bool(starttls),
+                # What is encrypted from the first byte counts as TLS, too; aiosmtpd does not see it there.
+                "auth_require_tls": bool(starttls),
             }
-        # What is encrypted from the first byte counts as TLS, too; aiosmtpd does not see it there.
-        if tls and login:
-            options["auth_require_tls"] = False
         self._controller = Controller(
-            self, hostname="127.0.0.1", port=self.port, ssl_context=tls, server_kwargs=options, ready_timeout=10.0
+            self, hostname="127.0.0.1", port=self.port, ssl_context=tls, ready_timeout=10.0, **options
         )
 
     def __enter__(self) -> Self:
@@ -78,6 +76,7 @@ class MailServer:
 
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
+        self._controller.loop.close()
 
     # -- what aiosmtpd calls ------------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ from monagent.sensors.probation import Probation
 from monagent.sensors.store import SensorStore
 from monagent.sensors.updater import Updater
 
-SHORT, LONG, BACKUP = "short", "long", "backup"
-"""Lanes: checks; work of seconds or minutes; work of hours."""
+SHORT, LONG, BACKUP, MAIL = "short", "long", "backup", "mail"
+"""Lanes: checks; work of seconds or minutes; work of hours; mails, that are to be sent in the order they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)

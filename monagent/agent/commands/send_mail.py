@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from monagent.agent.commands.kind import LONG, CommandKind, Tools
+from monagent.agent.commands.kind import MAIL, CommandKind, Tools
 from monagent.errors import BadArguments
 from monagent.models import Job, Outcome, Value
 from monagent.protocol import SEND_MAIL
@@ -56,5 +56,5 @@ COMMAND = CommandKind(
     "cmd_store_command_result once a mail server has taken it for each recipient, or it was given up.",
     check=check,
     perform=perform,
-    lane=LONG,
+    lane=MAIL,
 )
