@@ -92,6 +92,7 @@ class Alerts:
         mails: Mails,
         surroundings: Surroundings,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
@@ -99,7 +100,9 @@ class Alerts:
             mails: tell of it, and remember.
             surroundings: what is looked at.
             clock: seconds since the epoch.
+            timer: seconds that never step.
         """
+        self._timer = timer
         self._mails = mails
         self._surroundings = surroundings
         self._clock = clock
@@ -183,8 +186,8 @@ class Alerts:
             except Exception:  # the top of the thread: one bad reading must not end the watch
                 log.exception("an alert could not be judged")
             try:
-                if time.monotonic() - looked >= LOOK_SECONDS:
-                    looked = time.monotonic()
+                if self._timer() - looked >= LOOK_SECONDS:
+                    looked = self._timer()
                     self._load()
                     self._look()
                 self._tell_what_is_due()
@@ -241,7 +244,7 @@ class Alerts:
             self._mails.put([], {alarm.key: alarm.plain()})
 
     def _open_window(self, alarm: Alarm) -> None:
-        self._windows.setdefault(alarm.settings.report, time.monotonic() + GROUP_SECONDS)
+        self._windows.setdefault(alarm.settings.report, self._timer() + GROUP_SECONDS)
 
     def _look(self) -> None:
         """At the server, at backups that are overdue, and at what could not be told before."""
@@ -271,7 +274,7 @@ class Alerts:
 
     def _tell_what_is_due(self) -> None:
         for report, until in list(self._windows.items()):
-            if time.monotonic() >= until:
+            if self._timer() >= until:
                 self._tell(report)
                 del self._windows[report]
 

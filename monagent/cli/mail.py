@@ -13,6 +13,8 @@ import click
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings
 from monagent.errors import Refused
+from monagent.mail.example import EXAMPLES
+from monagent.mail.example import example as example_of
 
 if TYPE_CHECKING:
     from monagent.config.settings import Settings
@@ -27,6 +29,11 @@ _FORMS = (".html", ".eml", ".txt")
 @click.argument("report", metavar="REPORT | test | queue")
 @click.option("--context", "context_file", metavar="FILE.json", help="What the template shows; - reads standard input.")
 @click.option(
+    "--example",
+    type=click.Choice(list(EXAMPLES)),
+    help="Show one of the contexts that are shipped: an alert, a report, a web site's traffic, a backup.",
+)
+@click.option(
     "--preview",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.html",
@@ -36,7 +43,13 @@ _FORMS = (".html", ".eml", ".txt")
 @json_option
 @click.pass_context
 def mail(
-    context: click.Context, report: str, context_file: str | None, preview: Path | None, config: Path, as_json: bool
+    context: click.Context,
+    report: str,
+    context_file: str | None,
+    example: str | None,
+    preview: Path | None,
+    config: Path,
+    as_json: bool,
 ) -> None:
     """Send the mail of a [mail:REPORT] section now, without the running agent's queue.
 
@@ -44,6 +57,7 @@ def mail(
     monagent mail nightly                          from what the agent has recorded
     monagent mail ops --context visits.json        with values of your own
     monagent mail ops --preview /tmp/ops.html      look at it first
+    monagent mail ops --example site --preview /tmp/site.html
     monagent mail test                             walk to each mail server, step by step; sends nothing
     monagent mail queue                            what waits in the agent's queue, and why
 
@@ -51,14 +65,16 @@ def mail(
     """  # noqa: D301 - click wants the backspace itself
     loaded = settings.load(config)
     if report in settings.RESERVED_REPORTS:
-        if context_file or preview:
-            raise click.UsageError(f"`monagent mail {report}` takes neither --context nor --preview")
+        if context_file or preview or example:
+            raise click.UsageError(f"`monagent mail {report}` takes no --context, --example or --preview")
         if report == "queue":
             _show_queue(loaded, as_json=as_json)
         else:
             context.exit(_test(loaded, as_json=as_json))
         return
-    made = _made(loaded, report, _context_of(context_file))
+    if context_file and example:
+        raise click.UsageError("give --context or --example, not both")
+    made = _made(loaded, report, example, _context_of(context_file))
     if preview is not None:
         _write(made, preview)
         return
@@ -84,9 +100,7 @@ def _context_of(file: str | None) -> dict[str, Any]:
     return found
 
 
-def _made(loaded: Settings, name: str, context: dict[str, Any]) -> Made:
-    from dataclasses import replace  # noqa: PLC0415
-
+def _made(loaded: Settings, name: str, shipped: str | None, context: dict[str, Any]) -> Made:
     from monagent.agent.mailing import mailing  # noqa: PLC0415 - loads what no other command needs
     from monagent.agent.wiring import mail_sources, sync_jobs, trusted_by  # noqa: PLC0415
     from monagent.mail.compose import Composer  # noqa: PLC0415
@@ -98,11 +112,11 @@ def _made(loaded: Settings, name: str, context: dict[str, Any]) -> Made:
     sources = mail_sources(loaded.agent.state, trusted_by(loaded), lambda: sync_jobs(loaded))
     composer = Composer(found.host, found.sender, found.templates, sources)
     report = found.reports[name]
+    if shipped:
+        return composer.compose(report.shown_by(EXAMPLES[shipped]), example_of(shipped, report.language))
     incident = context.get("incident")
     incidents = [incident] if isinstance(incident, str) and incident else []
-    return composer.compose(
-        report if report.template else replace(report, template="report"), context, incidents=incidents
-    )
+    return composer.compose(report if report.template else report.shown_by("report"), context, incidents=incidents)
 
 
 def _write(made: Made, file: Path) -> None:

@@ -74,7 +74,7 @@ def chart(points: Points, label: str, thresholds: Sequence[Threshold] = (), unit
         draw.text((frame.x(when), height - 8 * _SCALE), text, GREY, font=small, anchor="ms")
     for threshold in thresholds:
         y = frame.y(threshold.number)
-        draw.line([(frame.left, y), (frame.right, y)], threshold.colour, _SCALE)
+        draw.line([(frame.left, y), (frame.right, y)], threshold.colour, _SCALE + 1)
     for when, value in points:
         if value is None:
             x = frame.x(when)

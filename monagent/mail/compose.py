@@ -176,7 +176,7 @@ class Composer:
             return lambda rows: views.report_view(record, sums, period, w, rows)
         if report.template == "backup":
             run = self._backup(context)
-            return lambda rows: views.backup_view(run, w, rows)
+            return lambda rows: views.backup_view(run, now, w, rows)
         members = cleaned(context)
         return lambda _rows: View({**members, "context": members}, "ok")
 

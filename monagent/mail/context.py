@@ -37,8 +37,8 @@ class Alert:
 
     @property
     def subject(self) -> str:
-        """What it is about."""
-        return " ".join(filter(None, (self.sensor, self.arguments)))
+        """What it is about: the check, or what is said where there is none."""
+        return " ".join(filter(None, (self.sensor, self.arguments))) or self.message.split("\n")[0]
 
 
 @dataclass(frozen=True, slots=True)

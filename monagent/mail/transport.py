@@ -165,6 +165,8 @@ def _open(server: Server, tell: Callable[[str], None]) -> smtplib.SMTP:
         smtp.ehlo_or_helo_if_needed()
         if server.security == "starttls":
             smtp.starttls(context=context)
+            if smtp.heard:  # somebody on the way put it there
+                raise Unavailable(f"{server} said something between STARTTLS and TLS")  # noqa: TRY301 - closed below
             smtp.ehlo_or_helo_if_needed()
         if isinstance(smtp.sock, ssl.SSLSocket):
             tell(_peer(smtp.sock))
@@ -222,25 +224,42 @@ def _log_in(smtp: smtplib.SMTP, server: Server) -> None:
 def _bounded_reply(smtp: Any) -> tuple[int, bytes]:
     """One reply, as smtplib reads it, but bounded in time and length."""
     until = time.monotonic() + smtp.timeout
-    if smtp.file is None:
-        smtp.file = smtp.sock.makefile("rb")
     found: list[bytes] = []
-    while len(found) < REPLY_LINES and (left := until - time.monotonic()) > 0:
+    try:
+        while len(found) < REPLY_LINES:
+            line = _line(smtp, until)
+            if not line[:3].isdigit():
+                raise smtplib.SMTPServerDisconnected("it does not speak SMTP")
+            found.append(line[4:].strip(b" \t\r\n"))
+            if line[3:4] != b"-":
+                smtp.sock.settimeout(smtp.timeout)
+                return int(line[:3]), b"\n".join(found)
+        raise smtplib.SMTPServerDisconnected("its reply never ended")
+    except BaseException:
+        smtp.close()
+        raise
+
+
+def _line(smtp: Any, until: float) -> bytes:
+    while b"\n" not in smtp.heard:
+        if len(smtp.heard) > LINE_LIMIT:
+            raise smtplib.SMTPServerDisconnected("it does not speak SMTP")
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("its reply never ended: timed out")
         smtp.sock.settimeout(left)
-        line = smtp.file.readline(LINE_LIMIT + 1)
-        if not line or len(line) > LINE_LIMIT or not line[:3].isdigit():
-            smtp.close()
-            raise smtplib.SMTPServerDisconnected("it closed the connection" if not line else "it does not speak SMTP")
-        found.append(line[4:].strip(b" \t\r\n"))
-        if line[3:4] != b"-":
-            smtp.sock.settimeout(smtp.timeout)
-            return int(line[:3]), b"\n".join(found)
-    smtp.close()
-    raise smtplib.SMTPServerDisconnected("its reply never ended")
+        data = smtp.sock.recv(4096)
+        if not data:
+            raise smtplib.SMTPServerDisconnected("it closed the connection")
+        smtp.heard += data
+    line, _, smtp.heard = smtp.heard.partition(b"\n")
+    return bytes(line)
 
 
 class _Smtp(smtplib.SMTP):
     """Plain, or with STARTTLS."""
+
+    heard = b""
 
     def getreply(self) -> tuple[int, bytes]:
         return _bounded_reply(self)
@@ -248,6 +267,8 @@ class _Smtp(smtplib.SMTP):
 
 class _SmtpTls(smtplib.SMTP_SSL):
     """TLS from the first byte."""
+
+    heard = b""
 
     def getreply(self) -> tuple[int, bytes]:
         return _bounded_reply(self)

@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from monagent.alarms import ranges
@@ -97,11 +98,10 @@ class _AlertShown:
 
 
 def _verdict(alert: Any, w: Words) -> str:
-    subject = alert.subject or alert.message.split("\n")[0]
     state = w[alert.state]
     if alert.value is None:
-        return w["verdict"].format(subject=subject, state=state)
-    return w["verdict with value"].format(subject=subject, state=state, value=_value(alert))
+        return w["verdict"].format(subject=alert.subject, state=state)
+    return w["verdict with value"].format(subject=alert.subject, state=state, value=_value(alert))
 
 
 def _value(alert: Any) -> str:
@@ -112,9 +112,11 @@ def _alert_facts(alert: Any, w: Words, host: str) -> list[tuple[str, str]]:
     facts = [(w["value"], w["no number"] if alert.value is None else _value(alert))] if alert.sensor else []
     facts += [(w["warning at"], alert.warning), (w["critical at"], alert.critical)]
     facts += [(w["since"], moment(alert.since) if alert.since is not None else ""), (w["host"], alert.host or host)]
-    facts += [(w["sensor"], alert.subject)]
-    rows = [(name, value) for name, value in facts if value]
-    return [*rows, (w["message"], alert.message)] if alert.message and alert.subject else rows
+    facts += [
+        (w["sensor"], alert.subject if alert.sensor else ""),
+        (w["message"], alert.message if alert.message != alert.subject else ""),
+    ]
+    return [(name, value) for name, value in facts if value]
 
 
 def _advice(alert: Alert, w: Words) -> list[str]:
@@ -287,11 +289,11 @@ def _harmless(cell: Cell) -> Cell:
 _COMPARED = ("left_only", "right_only", "common", "same_files", "diff_files", "funny_files")
 
 
-def backup_view(run: Mapping[str, Any], w: Words, rows: int) -> View:
+def backup_view(run: Mapping[str, Any], now: float, w: Words, rows: int) -> View:
     """Of a sync's whole report, see docs/reference/backup-report.md. What it lacks is left out."""
     good = run.get("status") == "ok"
     differences = [one for one in run.get("differences") or () if isinstance(one, Mapping)]
-    blocks = [("", _backup_facts(run, w))]
+    blocks = [("", _backup_facts(run, now, w))]
     blocks.append((w["compared"], _counts(run.get("compared"))))
     blocks += [
         (w[word], _counts(run.get(key))) for word, key in (("done", "done"), ("left", "left"), ("not kept", "not_kept"))
@@ -335,7 +337,7 @@ def checked_run(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return run
 
 
-def _backup_facts(run: Mapping[str, Any], w: Words) -> list[tuple[str, str]]:
+def _backup_facts(run: Mapping[str, Any], now: float, w: Words) -> list[tuple[str, str]]:
     def said(key: str) -> str:
         return one_line(run.get(key) or "")
 
@@ -352,11 +354,25 @@ def _backup_facts(run: Mapping[str, Any], w: Words) -> list[tuple[str, str]]:
         facts.append((w["holds"], w["entries"].format(count=number_text(run["entries"]), size=size)))
         facts.append((w["copied"], _bytes(run.get("copied_bytes"))))
     facts += [
-        (w[word], said(key) or w["never"])
+        (w[word], _with_age(said(key), now, w) or w["never"])
         for word, key in (("last success", "last_success"), ("last full proof", "last_full_proof"))
         if key in run
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _with_age(when: str, now: float, w: Words) -> str:
+    """A time with how long ago it was."""
+    try:
+        moment_then = datetime.fromisoformat(when)
+    except ValueError:
+        return when
+    hours = (now - (moment_then if moment_then.tzinfo else moment_then.replace(tzinfo=UTC)).timestamp()) / 3600
+    if hours < 0:
+        return when
+    return (w["hours ago"] if hours < 48 else w["days ago"]).format(
+        when=when, count=round(hours if hours < 48 else hours / 24)
+    )
 
 
 def _bytes(value: Any) -> str:

@@ -64,6 +64,8 @@ _TABLE: dict[str, tuple[str, str]] = {
     "copied": ("copied", "已复制"),
     "last success": ("last success", "上次成功"),
     "last full proof": ("last full proof", "上次完整校验"),
+    "days ago": ("{when}, {count} days ago", "{when}，{count} 天前"),
+    "hours ago": ("{when}, {count} h ago", "{when}，{count} 小时前"),
     "never": ("never", "从未"),
     "compared": ("Compared", "比较"),
     "done": ("Found and done", "已处理"),

@@ -62,7 +62,11 @@ def test_a_report_is_mailed_and_the_ticket_ends_when_the_server_has_it(
     for number in (3, 5, 4):
         agent.proxy().cmd_submit_reading(f"r{number}", "echo", [str(number)])
         monitor.wait_for_ticket(f"r{number}")
-    context = {"title": "Visits", "numbers": {"visits": 1234}, "tables": [{"title": "Pages", "columns": ["page", "views"], "rows": [["/", 7]]}]}
+    context = {
+        "title": "Visits",
+        "numbers": {"visits": 1234},
+        "tables": [{"title": "Pages", "columns": ["page", "views"], "rows": [["/", 7]]}],
+    }
     assert agent.proxy().cmd_send_mail("m", "ops", context) == "OK"
     told = outcome(monitor, "m")
     (arrived,) = server.wait(1)
@@ -146,7 +150,9 @@ def test_the_outcome_never_comes_before_a_server_has_the_mail(
     assert len(server.arrived) == 1
 
 
-def test_a_repeat_after_a_crash_has_the_same_message_id(monitor: Monitor, make_agent: StartAgent, server: MailServer) -> None:
+def test_a_repeat_after_a_crash_has_the_same_message_id(
+    monitor: Monitor, make_agent: StartAgent, server: MailServer
+) -> None:
     """The server took it, and the agent died before it heard so."""
     agent = make_agent(monitor.url, mail_config(server))
     agent.start()
@@ -180,7 +186,9 @@ def test_mails_wait_for_a_server_that_is_down_and_arrive_in_order(monitor: Monit
         for number in range(10):
             assert outcome(monitor, f"t{number}", 30)["status"] == "ok"
 
-        assert [one.mail["subject"].split(":")[0] for one in again.arrived] == [f"mail {number}" for number in range(10)]
+        assert [one.mail["subject"].split(":")[0] for one in again.arrived] == [
+            f"mail {number}" for number in range(10)
+        ]
 
 
 def test_each_recipient_has_its_own_fate(monitor: Monitor, server: MailServer, agent: AgentProcess) -> None:
@@ -205,15 +213,15 @@ def test_421_is_a_server_that_goes_away(monitor: Monitor, server: MailServer, ag
     assert (len(server.arrived), server.sessions) == (1, 2)
 
 
-def test_a_mail_that_is_too_large_goes_without_its_attachments(
-    monitor: Monitor, make_agent: StartAgent
-) -> None:
+def test_a_mail_that_is_too_large_goes_without_its_attachments(monitor: Monitor, make_agent: StartAgent) -> None:
     """700 rows are attached, and the server takes 60 KB."""
     rows = [[f"/page/{number}/{'x' * 60}", number] for number in range(700)]
     with MailServer(size=60_000) as server:
         agent = make_agent(monitor.url, mail_config(server))
         agent.start()
-        agent.proxy().cmd_send_mail("t", "ops", {"tables": [{"title": "Pages", "columns": ["page", "n"], "rows": rows}]})
+        agent.proxy().cmd_send_mail(
+            "t", "ops", {"tables": [{"title": "Pages", "columns": ["page", "n"], "rows": rows}]}
+        )
         assert outcome(monitor, "t", 30)["status"] == "ok"
         mail = server.arrived[0].mail
 
@@ -228,7 +236,9 @@ def test_a_wrong_password_holds_the_queue_and_is_said_once(monitor: Monitor, mak
         password = agent.directory / "pw"
         password.write_text("mistyped\n")
         password.chmod(0o600)
-        agent.config.write_text(agent.config.read_text() + mail_config(server, f"user = me\npassword_file = {password}"))
+        agent.config.write_text(
+            agent.config.read_text() + mail_config(server, f"user = me\npassword_file = {password}")
+        )
         agent.start()
         for number in range(3):
             agent.proxy().cmd_send_mail(f"t{number}", "ops", {})

@@ -81,7 +81,7 @@ class MailServer:
     # -- what aiosmtpd calls ------------------------------------------------------------------------------------
 
     async def handle_EHLO(  # noqa: N802
-        self, server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
+        self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
         self.sessions += 1
@@ -97,7 +97,7 @@ class MailServer:
         return self._said(server, reply)
 
     async def handle_RCPT(  # noqa: N802
-        self, server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+        self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         reply = self._answer("RCPT", address)
         if reply is None:
