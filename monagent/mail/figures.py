@@ -9,6 +9,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from monagent.mail.text import one_line
+
 BARS = "▁▂▃▄▅▆▇█"
 POINTS = 300
 """That a plot is drawn from; more would not be seen."""
@@ -73,7 +75,7 @@ def summary(series: Series) -> Summary:
     numbers = sorted(value for value in series.values if not math.isnan(value))
     last = series.values[-1] if len(series.values) else math.nan
     return Summary(
-        name=series.name,
+        name=one_line(series.name),
         count=len(series.values),
         failures=series.failures,
         last=None if math.isnan(last) else last,

@@ -223,21 +223,25 @@ def _log_in(smtp: smtplib.SMTP, server: Server) -> None:
 
 def _bounded_reply(smtp: Any) -> tuple[int, bytes]:
     """One reply, as smtplib reads it, but bounded in time and length."""
-    until = time.monotonic() + smtp.timeout
-    found: list[bytes] = []
     try:
-        while len(found) < REPLY_LINES:
-            line = _line(smtp, until)
-            if not line[:3].isdigit():
-                raise smtplib.SMTPServerDisconnected("it does not speak SMTP")
-            found.append(line[4:].strip(b" \t\r\n"))
-            if line[3:4] != b"-":
-                smtp.sock.settimeout(smtp.timeout)
-                return int(line[:3]), b"\n".join(found)
-        raise smtplib.SMTPServerDisconnected("its reply never ended")
+        code, said = _lines(smtp, time.monotonic() + smtp.timeout)
     except BaseException:
         smtp.close()
         raise
+    smtp.sock.settimeout(smtp.timeout)
+    return code, said
+
+
+def _lines(smtp: Any, until: float) -> tuple[int, bytes]:
+    found: list[bytes] = []
+    while len(found) < REPLY_LINES:
+        line = _line(smtp, until)
+        if not line[:3].isdigit():
+            raise smtplib.SMTPServerDisconnected("it does not speak SMTP")
+        found.append(line[4:].strip(b" \t\r\n"))
+        if line[3:4] != b"-":
+            return int(line[:3]), b"\n".join(found)
+    raise smtplib.SMTPServerDisconnected("its reply never ended")
 
 
 def _line(smtp: Any, until: float) -> bytes:

@@ -215,6 +215,7 @@ class _SummaryShown:
         self.name = one.name
         self.spark = spark
         self.bars = bars(one.points)
+        self.told = _told(one.points, one.count, w)
         figures = (
             ("last", one.last), ("min", one.low), ("mean", one.mean), ("max", one.high),
             ("median", one.median), ("p95", one.p95), ("p99", one.p99),
