@@ -151,7 +151,7 @@ def _thresholds(alert: Alert) -> list[Threshold]:
 def _told(points: Points, count: int, w: Words) -> str:
     numbers = [value for _, value in points if value is not None]
     if not numbers:
-        return w["no readings"]
+        return w["only failures"].format(count=number_text(count))
     last = points[-1][1]
     return w["readings told"].format(
         count=number_text(count),
@@ -180,7 +180,8 @@ def report_view(report: Report, sums: Sequence[Summary], period: str, w: Words, 
     ordered = sorted(sums, key=lambda one: (one.availability, one.name))
     bad = sum(one.failures > 0 for one in ordered)
     shown = ordered[:rows]
-    pictures = [_report_plot(f"plot{number}", one, w) for number, one in enumerate(shown[:PLOTS]) if one.points]
+    drawn = [one for one in shown if one.low is not None][:PLOTS]
+    pictures = [_report_plot(f"plot{number}", one, w) for number, one in enumerate(drawn)]
     sparks = {one.name: _spark(f"spark{n}", one, w) for n, one in enumerate(shown[:SPARKLINES]) if one.points}
     variables: dict[str, Any] = {
         "title": report.title,

@@ -22,7 +22,7 @@ _TABLE: dict[str, tuple[str, str]] = {
     "no number": ("no number", "无数值"),
     "recent readings": ("Recent readings", "近期读数"),
     "readings told": ("{count} readings, {first} to {last}: lowest {low}, highest {high}, last {now}", "{count} 个读数，{first} 至 {last}：最低 {low}，最高 {high}，最新 {now}"),
-    "no readings": ("no readings are kept yet", "尚无保存的读数"),
+    "only failures": ("{count} runs, none gave a number", "{count} 次运行，均无数值"),
     "look at": ("What to look at", "建议检查"),
     "verdict": ("{subject} is {state}", "{subject} 状态：{state}"),
     "verdict with value": ("{subject} is {state}: {value}", "{subject} 状态：{state}，{value}"),
