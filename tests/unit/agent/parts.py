@@ -11,7 +11,10 @@ from typing import Any
 from monagent.agent.backups import Backups as SyncBackups
 from monagent.agent.commands.kind import Tools
 from monagent.agent.journal import Journal
+from monagent.agent.mails import Mails
 from monagent.errors import Fault, Refused
+from monagent.mail.compose import Sources
+from monagent.mail.settings import Mailing
 from monagent.models import Command, Job, Outcome, Run, RunResult, Ticket
 from monagent.sensors.backups import Backups
 from monagent.sensors.occupancy import Occupancy
@@ -119,6 +122,7 @@ def tools(
         "server_url": lambda: "http://127.0.0.1:1/",
         "status": lambda: status or {},
         "backups": SyncBackups({}),
+        "mails": Mails(Path(), Mailing("web1", ("", "mon@b.c"), (), {}), Sources, lambda _job, _outcome: None),
     }
     return Tools(**parts | replaced)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import xmlrpc.client
@@ -13,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from monagent.agent import alerts
 from monagent.agent.lock import StateLock
 from monagent.agent.service import Agent
 from monagent.config import settings
 from monagent.errors import AlreadyRunning, JournalError
 from tests.support.agent import write_sensor
 from tests.support.monitor import Monitor
+from tests.support.smtp import MailServer
 
 MakeAgent = Callable[..., Agent]
 
@@ -145,3 +149,40 @@ def test_listening_beyond_loopback_without_tls_is_said_loudly(
     make(extra="[security]\ninsecure = yes").start()
 
     assert "INSECURE" in caplog.text
+
+
+def test_a_bad_reading_is_mailed_by_the_agent_itself(
+    make: MakeAgent, tmp_path: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a good one, in the same thread; a reload takes the alert away."""
+    monkeypatch.setattr(alerts, "GROUP_SECONDS", 0.1)
+    write_sensor(tmp_path, "echo", '#!/bin/sh\necho "$1"\n')
+    with MailServer() as server:
+        agent = make(
+            extra=f"[mail]\nhost = 127.0.0.1:{server.port}\nsender = mon@b.c\n[mail:ops]\nto = a@b.c\n"
+            "[alert:high]\nsensor = echo\ncritical = ~:5\nmail = ops\n"
+        )
+        agent.start()
+        for number, value in enumerate((1, 9, 9)):
+            proxy(agent).cmd_submit_reading(f"t{number}", "echo", [value])
+            monitor.wait_for_ticket(f"t{number}")
+        (alarm,) = server.wait(1)
+        # Arguments are part of the check, and each check is watched on its own.
+        assert alarm.mail["subject"] == f"CRITICAL: echo 9 on {socket.gethostname()} (9)"
+        config = tmp_path / "client.cfg"
+        config.write_text(config.read_text().replace("~:5", "~:10"))
+        agent.reload(lambda: settings.load(config))
+        proxy(agent).cmd_submit_reading("t3", "echo", [9])
+        _, end = server.wait(2)
+
+    assert end.mail["subject"] == f"OK: echo 9 on {socket.gethostname()} (9)"
+    assert end.mail["in-reply-to"] == alarm.mail["message-id"]
+    assert agent.status()["mails"] == {"waiting": 0, "sent": 2, "problem": ""}
+
+
+def test_an_agent_that_never_mails_loads_nothing_for_it() -> None:
+    """Its memory stays what it was."""
+    code = "import sys, monagent.agent.service; print([n for n in ('jinja2', 'smtplib', 'PIL') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == "[]\n"

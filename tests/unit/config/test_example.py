@@ -25,7 +25,12 @@ def path(tmp_path: Path) -> Path:
 
 def _uncommented(path: Path) -> None:
     text = re.sub(r"^# ", "", path.read_text("utf-8"), flags=re.MULTILINE)
-    path.write_text(re.sub(r"^(source|target) =$", r"\1 = /somewhere/\1", text, flags=re.MULTILINE), "utf-8")
+    text = re.sub(r"^(source|target) =$", r"\1 = /somewhere/\1", text, flags=re.MULTILINE)
+    report, alert = text.index("[mail:NAME]"), text.index("[alert:NAME]")
+    text = text[:report] + text[report:alert].replace("to =\n", "to = a@b.c\n") + text[alert:]
+    for name, value in (("sensor", "load"), ("critical", "~:8"), ("mail", "NAME")):
+        text = text[:alert] + re.sub(rf"^{name} =$", f"{name} = {value}", text[alert:], flags=re.MULTILINE)
+    path.write_text(text, "utf-8")
 
 
 def test_the_example_says_what_no_file_at_all_would(path: Path, tmp_path: Path) -> None:

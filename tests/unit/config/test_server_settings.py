@@ -26,7 +26,7 @@ def test_a_missing_file_means_all_defaults(tmp_path: Path) -> None:
     assert (settings.server.host, settings.server.port, settings.server.url) == ("127.0.0.1", 8081, None)
     assert settings.database.url == f"sqlite:///{tmp_path}/monitor.db"
     assert settings.sensor.source_dir == tmp_path / "packages"
-    assert (settings.mail.host, settings.mail.port, settings.mail.security) == ("localhost", 25, "none")
+    assert (settings.mail.host, settings.mail.port, settings.mail.security) == ((("localhost", 0),), 25, "none")
     assert not (tmp_path / "server.cfg").exists()
 
 
@@ -55,7 +55,7 @@ def test_everything_can_be_set(write: Write) -> None:
         "http://monitor.example.org/",
     )
     assert (settings.database.url, settings.sensor.source_dir) == ("postgresql+psycopg://u@h/d", Path("/srv/packages"))
-    assert (settings.mail.host, settings.mail.port, settings.mail.security) == ("mx", 587, "starttls")
+    assert (settings.mail.host, settings.mail.port, settings.mail.security) == ((("mx", 0),), 587, "starttls")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from .conftest import Write
 URL = "http://monitor.example.org:8081/xmlrpc/"
 MINIMAL = f"[monitor]\nurl = {URL}\n"
 EVERYTHING = (
-    f"{MINIMAL}[sensor:disk]\n[backup:home]\nsource = /home\ntarget = /backup/home\n[mail:morning]\n[alert:full]\n"
+    f"{MINIMAL}[sensor:disk]\n[backup:home]\nsource = /home\ntarget = /backup/home\n[mail:morning]\nto = a@b.c\n"
+    "[alert:full]\nsensor = disk\ncritical = ~:90\nmail = morning\n"
 )
 
 
@@ -67,12 +68,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "backup:home": {
         "source": Path("/home"), "target": Path("/backup/home"), "exclude": (), "compare": "content", "delete": False,
-        "max_delete": "10%", "max_shrink": "30%", "max_age": 26 * 3600.0, "reflink": False, "mail": "", "bin": None,
+        "max_delete": "10%", "max_shrink": "30%", "max_age": 26 * 3600.0, "reflink": False, "mail": ("", ""), "bin": None,
         "bin_age": 30 * 86400.0, "nice": 10, "ionice": -1, "bandwidth": -1,
     },
-    "mail": {"host": "localhost", "port": 25, "security": "none", "user": "", "password_file": None, "sender": ""},
-    "mail:morning": {"to": (), "subject": "", "template": "report"},
-    "alert:full": {"sensor": "", "arguments": "", "warning": "", "critical": "", "for_": 1, "after": 1800.0, "mail": ""},
+    "mail": {
+        "host": (("localhost", 0),), "port": 25, "security": "none", "user": "", "password_file": None, "sender": ("", ""), "ca": None,
+        "timeout": 30.0, "cap": 100, "templates": None,
+    },
+    "mail:morning": {"to": ("a@b.c",), "subject": "", "template": "", "language": "en", "period": 86400.0},
+    "alert:full": {
+        "sensor": "disk", "arguments": (), "warning": "", "critical": "~:90", "for_": 1, "hysteresis": 0.0, "remind": 0.0,
+        "quiet": None, "cap": 10, "after": 1800.0, "mail": "morning",
+    },
 }  # fmt: skip
 
 
@@ -256,10 +263,20 @@ BAD: dict[str, dict[str, list[str]]] = {
     },
     "backup:home": {
         "source": [""], "target": [""], "compare": ["hash", ""], "delete": ["all"], "max_delete": ["x", "101%", "-1"],
-        "max_shrink": ["", "200%"], "max_age": ["0", "old"], "reflink": ["auto"],
+        "max_shrink": ["", "200%"], "max_age": ["0", "old"], "reflink": ["auto"], "mail": ["nobody", "morning often", "nobody always"],
     },
-    "mail": {"port": ["0", "65536", "smtp"], "security": ["ssl", ""]},
-    "alert:full": {"for": ["0", "1001", "long"], "after": ["0", "late"]},
+    "mail": {
+        "port": ["0", "65536", "smtp"], "security": ["ssl", ""], "host": ["", "a:b", "a:0", "[x]:1", "a/b"], "sender": ["me", "A <b>"],
+        "timeout": ["0"], "cap": ["3", "many"],
+    },
+    "mail:morning": {
+        "to": ["", "root", "a@b.c, d@", "a@b.c;d@e.f"], "template": ["a/b", "../alert"], "language": ["de", ""], "period": ["0"],
+    },
+    "alert:full": {
+        "for": ["0", "1001", "long"], "after": ["0", "late"], "sensor": ["", "a/b"], "arguments": ["'"], "warning": ["x", "9:1"],
+        "critical": ["x", ""], "hysteresis": ["-1", "x"], "remind": ["often"], "quiet": ["night", "9-10"], "cap": ["3"],
+        "mail": ["", "evening"],
+    },
 }  # fmt: skip
 
 
