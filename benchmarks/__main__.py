@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import acknowledging, backup, footprint, machine, sensors
+from benchmarks import acknowledging, backup, footprint, machine, mail, sensors
 from benchmarks.agent import Agent
 from benchmarks.load import Sink
 from benchmarks.programs import BenchmarkError, compile_all
@@ -76,6 +76,10 @@ class Bench:
         full = self.effort.rounds > 1
         return backup.rows(self.folder / "backup", 3 if full else 1, 1.0 if full else 0.1)
 
+    def mail(self) -> list[Row]:
+        """Making mails."""
+        return mail.rows(self.folder, self.sink, self.programs["tiny"])
+
     def _agent(self, name: str, *, workers: int = 8, quiet: bool = True) -> Agent:
         return Agent(self.folder / name, self.sink.url, self.programs["tiny"], workers=workers, quiet=quiet)
 
@@ -113,6 +117,7 @@ def _measure(folder: Path, effort: Effort, only: str | None) -> list[Row]:
             bench.start,
             bench.sensors,
             bench.backup,
+            bench.mail,
         ]
         return [row for group in groups if only in (None, group.__name__) for row in _group(group.__name__, group)]
 
