@@ -8,11 +8,14 @@ import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from monagent.errors import JournalError
-from monagent.mail.figures import Series
 from monagent.protocol import SUBMIT_READING
+
+if TYPE_CHECKING:
+    from monagent.mail.figures import Series
 
 CHECKS, READINGS = 1_000, 1_000_000
 """What is looked at; the checks that come first in the alphabet of their age, the newest readings."""
@@ -63,6 +66,8 @@ def readings(journal: Path, sensors: Sequence[str] | None, since: float, trusted
 def _begin(found: dict[str, Series], arguments: str) -> Series | None:
     if len(found) >= CHECKS:
         return None
+    from monagent.mail.figures import Series  # noqa: PLC0415 - only where mail is made
+
     name, words = json.loads(arguments)
     found[arguments] = Series(str(name), tuple(map(str, words)))
     return found[arguments]

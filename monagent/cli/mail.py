@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from monagent.cli.mail_context import context_of
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings
 from monagent.errors import Refused
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from monagent.mail.compose import Made
 
 EXIT_REFUSED, EXIT_LATER = 1, 75
-CONTEXT_BYTES = 16 * 1024 * 1024
 _FORMS = (".html", ".eml", ".txt")
 
 
@@ -74,30 +72,11 @@ def mail(
         return
     if context_file and example:
         raise click.UsageError("give --context or --example, not both")
-    made = _made(loaded, report, example, _context_of(context_file))
+    made = _made(loaded, report, example, context_of(context_file) if context_file else {})
     if preview is not None:
         _write(made, preview)
         return
     context.exit(_send(loaded, made, as_json=as_json))
-
-
-def _context_of(file: str | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        if file == "-":
-            text = sys.stdin.buffer.read(CONTEXT_BYTES + 1)
-        else:
-            with open(file, "rb") as stream:
-                text = stream.read(CONTEXT_BYTES + 1)
-        if len(text) > CONTEXT_BYTES:
-            raise click.UsageError(f"{file}: more than {CONTEXT_BYTES} bytes are no context")
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"{file}: is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise click.UsageError(f"{file}: the context must be an object ({{…}})")
-    return found
 
 
 def _made(loaded: Settings, name: str, shipped: str | None, context: dict[str, Any]) -> Made:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from monagent.cli.mail_context import context_of
 from monagent.cli.options import print_json
 from monagent.cli.server_check import tell_no_result, wait_for
 from monagent.cli.server_options import config_option, known_host, open_store, require_server
 from monagent.config import server_settings
 from monagent.models import is_sensor_name
-from monagent.protocol import RESTORE_SENSOR_CODE, SYNC_BACKUP, UPDATE_CONFIG, UPDATE_SENSOR_CODE
+from monagent.protocol import RESTORE_SENSOR_CODE, SEND_MAIL, SYNC_BACKUP, UPDATE_CONFIG, UPDATE_SENSOR_CODE
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.packages import ENDINGS, Packages
 
@@ -30,6 +32,7 @@ class _Sendable:
 _SENDABLE = {
     "list-sensors": _Sendable("cmd_list_sensors"),
     "sync-backup": _Sendable(SYNC_BACKUP, "JOB", 3600.0),
+    "send-mail": _Sendable(SEND_MAIL, "REPORT", 120.0),
     "restore-sensor": _Sendable(RESTORE_SENSOR_CODE, "SENSOR", 120.0),
     "status": _Sendable("cmd_status"),
     "update-config": _Sendable(UPDATE_CONFIG, seconds=120.0),
@@ -40,13 +43,16 @@ _SENDABLE = {
 @click.command()
 @click.argument("host_name", metavar="HOST")
 @click.argument("command", metavar="COMMAND", type=click.Choice(sorted(_SENDABLE)))
-@click.argument("arguments", metavar="[SENSOR | JOB]", nargs=-1)
+@click.argument("arguments", metavar="[SENSOR | JOB | REPORT]", nargs=-1)
 @click.option(
     "--wait",
     type=float,
-    help="Seconds to wait for the outcome. Default: 3600 to sync, 120 to update or restore, 60 for the others.",
+    help="Seconds to wait for the outcome. Default: 3600 to sync, 120 to update, restore or mail, 60 for the others.",
 )
 @click.option("--check", is_flag=True, help="sync-backup: look whether the backup is equal, change nothing.")
+@click.option(
+    "--context", "context_file", metavar="FILE.json", help="send-mail: what the template shows; - reads standard input."
+)
 @config_option
 @click.pass_context
 def send(
@@ -56,6 +62,7 @@ def send(
     arguments: tuple[str, ...],
     wait: float | None,
     check: bool,
+    context_file: str | None,
     config: Path,
 ) -> None:
     """Send COMMAND to HOST now and print its outcome as JSON. `monserver run` must be running.
@@ -66,6 +73,7 @@ def send(
     monserver send web1 update-sensor disk   fetch and install the package of disk
     monserver send web1 restore-sensor disk  put the newest backup of disk back
     monserver send web1 sync-backup data     make the [backup:data] of its client.cfg equal
+    monserver send web1 send-mail daily      send the [mail:daily] of its client.cfg; --context tells what
     monserver send web1 update-config        move to the server that this one names
 
     The package of disk is disk.tar.bz2, disk.tar.gz or disk.tar.xz in the [sensor] source_dir of server.cfg.
@@ -82,12 +90,15 @@ def send(
     _check_usage(command, sendable, arguments)
     if check and sendable.method != SYNC_BACKUP:
         raise click.UsageError("--check is for sync-backup")
+    if context_file and sendable.method != SEND_MAIL:
+        raise click.UsageError("--context is for send-mail")
+    more: tuple[Any, ...] = ("check",) if check else (context_of(context_file),) if context_file else ()
     store = open_store(config)
     host = known_host(store, host_name)
     require_server(config)
     if sendable.method == UPDATE_SENSOR_CODE:
         _warn_without_package(arguments[0], config)
-    ticket = Dispatcher(store).send(host, sendable.method, (*arguments, "check") if check else arguments)
+    ticket = Dispatcher(store).send(host, sendable.method, (*arguments, *more))
     seconds = sendable.seconds if wait is None else wait
     outcome = wait_for(lambda: store.outcome(ticket), seconds)
     if outcome is None:

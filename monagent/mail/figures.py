@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -80,7 +79,7 @@ def summary(series: Series) -> Summary:
         failures=series.failures,
         last=None if math.isnan(last) else last,
         low=numbers[0] if numbers else None,
-        mean=statistics.fmean(numbers) if numbers else None,
+        mean=math.fsum(number / len(numbers) for number in numbers) if numbers else None,
         high=numbers[-1] if numbers else None,
         median=percentile(numbers, 50),
         p95=percentile(numbers, 95),
@@ -135,7 +134,7 @@ def bars(points: Points, width: int = 24) -> str:
         place = min(int((when - first) / ((last - first) or 1.0) * width), width - 1)
         if value is not None:
             cells[place].append(value)
-    means = [statistics.fmean(cell) if cell else None for cell in cells]
+    means = [math.fsum(value / len(cell) for value in cell) if cell else None for cell in cells]
     known = [mean for mean in means if mean is not None]
     if not known:
         return ""
