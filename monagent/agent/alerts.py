@@ -307,12 +307,7 @@ class Alerts:
         incidents = [alarm.name_incident(self._alerting.host, event) for alarm, event in group]
         held_back = sum(alarm.held_back for alarm, _ in group)
         context = {"alerts": [self._context(alarm, event) for alarm, event in group]}
-        mail = None
-        try:
-            if free:
-                mail = self._mails.make(report, "alert", context, to=free, incidents=incidents, held_back=held_back)
-        except Refused as error:
-            log.error("an alert cannot be mailed: %s", error)  # noqa: TRY400 - the template's fault
+        mail = self._made(report, "alert", context, to=free, incidents=incidents, held_back=held_back) if free else None
         for alarm, event in group:
             if mail is None:
                 alarm.held_back += 1
@@ -322,6 +317,15 @@ class Alerts:
         for one in free if mail is not None else ():
             self._recipients[one] = [*caps.lately(self._recipients.get(one, ()), now), now]
         return mail
+
+    def _made(self, report: str, template: str, context: dict[str, Any], **more: Any) -> Mail | None:
+        """The mail; by the built-in template where the site's own cannot show this: nobody is to miss it for that."""
+        for built_in in (False, True):
+            try:
+                return self._mails.make(report, template, context, built_in=built_in, **more)
+            except Refused as error:
+                log.error("[mail:%s] cannot be made: %s", report, error)  # noqa: TRY400 - the template's fault
+        return None
 
     def _context(self, alarm: Alarm, event: Event) -> dict[str, Any]:
         settings = alarm.settings
@@ -377,10 +381,8 @@ class Alerts:
             return
         if bad and not incident:
             incident = f"{self._alerting.host}/backup/{job}/{self._clock():.3f}"
-        try:
-            mail = self._mails.make(report, "backup", outcome, incidents=[incident] if incident else [])
-        except Refused as error:
-            log.error("the report of backup %s cannot be mailed: %s", job, error)  # noqa: TRY400 - the template's fault
+        mail = self._made(report, "backup", outcome, incidents=[incident] if incident else [])
+        if mail is None:
             return
         self._mails.put([mail], {_BACKUP + job: incident if bad else None})
         self._backups[job] = incident if bad else ""

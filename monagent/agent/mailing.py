@@ -76,11 +76,22 @@ def _template_problems(settings: Settings) -> list[Problem]:
     composer = Composer(settings.host_name, _sender(settings), settings.mail.templates)
     found = []
     for name, one in settings.reports.items():
-        report = ReportSettings(name, one.to, one.subject, one.template or "report")
-        for template in [one.template] if one.template else BUILT_IN:
+        report = ReportSettings(name, one.to, one.subject, language=one.language)
+        for template in sorted(_shown_by(settings, name)):
             try:
                 composer.check(replace(report, template=template))
             except Refused as error:
                 option = "subject" if "template subject" in str(error) else "template"
                 found.append(Problem("client.cfg", None, f"mail:{name}", option, str(error)))
     return found
+
+
+def _shown_by(settings: Settings, report: str) -> set[str]:
+    """The templates that a report is shown by."""
+    own = settings.reports[report].template
+    if own and own not in BUILT_IN:
+        return {own}
+    used = {own} if own else set()
+    used |= {"alert"} if any(one.mail == report for one in settings.alerts.values()) else set()
+    backups = [job for job in settings.backups.values() if job.mail[0] == report]
+    return used | ({"alert", "backup"} if backups else set()) or {"report"}

@@ -50,7 +50,7 @@ class Mails:
         self._finish = finish
         self._lock = threading.RLock()
         self._making = threading.Lock()
-        self._composer: Composer | None = None
+        self._composers: dict[bool, Composer] = {}
         self._queue: Queue | None = None
         self._outbox: Outbox | None = None
         self._expected: dict[str, Job] = {}
@@ -78,7 +78,7 @@ class Mails:
         """From now on make and send mails by these settings."""
         with self._making, self._lock:
             self.mailing = mailing
-            self._composer = None
+            self._composers.clear()
             if self._outbox is not None:
                 self._outbox.use(mailing.servers)
         self.start()
@@ -131,6 +131,7 @@ class Mails:
         incidents: Sequence[str] = (),
         key: str = "",
         held_back: int = 0,
+        built_in: bool = False,
     ) -> Mail:
         """Make a mail, without sending it.
 
@@ -142,6 +143,7 @@ class Mails:
             incidents: what it belongs to.
             key: of the job that asks for it.
             held_back: how many were not sent since the last one.
+            built_in: leave the site's templates and subjects alone.
 
         Raises:
             Refused: there is no such report, or the context or a template is wrong.
@@ -151,14 +153,16 @@ class Mails:
         report = self.mailing.reports.get(name)
         if report is None:
             raise Refused(f"the configuration has no [mail:{name}] any more")
-        if template != "report" or not report.template:
+        if built_in:
+            report = replace(report, template=template, subject="")
+        elif template != "report" or not report.template:
             report = report.shown_by(template)
         if to is not None:
             report = replace(report, to=tuple(to))
         references = self._opened().thread(incidents) if incidents else ()
         with self._making:
             return (
-                self._made_composer()
+                self._composer(built_in=built_in)
                 .compose(report, context, references=references, incidents=incidents, key=key, held_back=held_back)
                 .mail
             )
@@ -178,13 +182,14 @@ class Mails:
         """What `put` was given to remember; nothing where no mail was ever sent."""
         return self._opened().remembered() if self.mailing.reports or self._file.exists() else {}
 
-    def _made_composer(self) -> Composer:
-        if self._composer is None:
+    def _composer(self, *, built_in: bool) -> Composer:
+        if built_in not in self._composers:
             from monagent.mail.compose import Composer  # noqa: PLC0415 - 10 MB
 
             mailing = self.mailing
-            self._composer = Composer(mailing.host, mailing.sender, mailing.templates, self._sources())
-        return self._composer
+            templates = None if built_in else mailing.templates
+            self._composers[built_in] = Composer(mailing.host, mailing.sender, templates, self._sources())
+        return self._composers[built_in]
 
     # -- what became of them ------------------------------------------------------------------------------------
 

@@ -11,11 +11,12 @@ from typing import Any
 from monagent.errors import Refused
 from monagent.mail import message, views
 from monagent.mail.context import Alert, alerts_of, cleaned, report_of
+from monagent.mail.example import example
 from monagent.mail.figures import Points, Series, summary
 from monagent.mail.message import Envelope
 from monagent.mail.queue import Mail
 from monagent.mail.render import Rendered, Templates, inlined
-from monagent.mail.settings import ReportSettings
+from monagent.mail.settings import BUILT_IN, ReportSettings
 from monagent.mail.text import one_line
 from monagent.mail.views import View, moment
 from monagent.mail.words import LANGUAGES, words
@@ -81,12 +82,16 @@ class Composer:
         self._clock = clock
 
     def check(self, report: ReportSettings) -> None:
-        """Make sure that a report's templates are there and well formed.
+        """Make sure that a report's templates are there and well formed, and can show what they are for.
+
+        What is handed to a template of the site's own name is not known; its names are tried when it is filled in.
 
         Raises:
             Refused: they are not; says where.
         """
         self._templates.compile(report.template, report.subject)
+        if report.template in BUILT_IN:
+            self.compose(report, example(report.template, report.language))
 
     def compose(
         self,

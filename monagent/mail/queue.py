@@ -23,8 +23,7 @@ ORDER_SECONDS = 300.0
 """How long a recipient's later mails wait for one that was put off; those of one incident always do."""
 KEPT_SECONDS = 7 * 86_400.0
 THREAD_SECONDS = 90 * 86_400.0
-LOOKED_AT = 2_000
-"""Waiting mails that are searched for one that may go."""
+FAR_SECONDS = 2 * 86_400.0
 WAITING, TAKEN, REFUSED, GIVEN_UP = "waiting", "taken", "refused", "given up"
 
 
@@ -112,7 +111,7 @@ class Queue:
         except sqlite3.Error as error:
             raise JournalError(f"{self._path}: cannot be written: {error}") from error
 
-    def _all(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _all(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         try:
             with self._lock:
                 return self._db.execute(statement, values).fetchall()
@@ -160,21 +159,11 @@ class Queue:
     # -- out ----------------------------------------------------------------------------------------------------
 
     def next_due(self) -> Due | None:
-        """The oldest mail that may go now."""
+        """The oldest mail that may go now, for those of its recipients who do not wait for an earlier one."""
         now = self._clock()
-        held = _Held(now)
-        rows = self._all(
-            "select id, incidents, made, next_try from mail where settled is null order by id limit ?", (LOOKED_AT,)
-        )
-        for number, incidents_text, made, next_try in rows:
-            addresses = [row[0] for row in self._all(_WAITING_RECIPIENTS, (number,))]
-            incidents = json.loads(incidents_text)
-            free = [address for address in addresses if not held.holds(address, incidents)]
-            # A time far ahead was set by a clock that has stepped back since.
-            if free and (next_try <= now or next_try > now + 2 * 86_400):
-                return self._due(number, free)
-            held.add(addresses, incidents, made)
-        return None
+        # A time far ahead was set by a clock that has stepped back since.
+        found = self._all(_DUE, {"now": now, "far": now + FAR_SECONDS, "young": now - ORDER_SECONDS})
+        return self._due(found[0][0], json.loads(found[0][1])) if found else None
 
     def _due(self, number: int, addresses: Sequence[str]) -> Due:
         ((report, sender, whole, lean, too_large, attempts, made),) = self._all(
@@ -256,6 +245,22 @@ class Queue:
             db.execute("delete from thread where made < ?", (now - THREAD_SECONDS,))
 
 
+_DUE = """
+select m.id, (
+    select json_group_array(address) from (
+        select r.address from recipient r where r.mail = m.id and r.state = 'waiting' and not exists (
+            select 1 from recipient w indexed by recipient_waiting join mail e on e.id = w.mail
+            where w.address = r.address and w.state = 'waiting' and w.mail < m.id and (
+                (e.made > :young and e.made <= :now) or exists (
+                    select 1 from thread mine join thread its on its.incident = mine.incident
+                    where mine.message_id = m.message_id and its.message_id = e.message_id
+                )
+            )
+        ) order by r.address
+    )
+) free
+from mail m where m.settled is null and (m.next_try <= :now or m.next_try > :far) and free <> '[]' order by m.id limit 1
+"""
 _WAITING_RECIPIENTS = "select address from recipient where mail = ? and state = 'waiting' order by address"
 _RECIPIENTS = "select address, state, reply from recipient where mail = ? order by address"
 
@@ -275,22 +280,3 @@ def _insert(db: sqlite3.Connection, mail: Mail, now: float) -> None:
         db.execute("insert into recipient (mail, address) values (?, ?)", (cursor.lastrowid, address))
     for incident in mail.incidents:
         db.execute("insert or ignore into thread values (?, ?, ?)", (incident, mail.message_id, now))
-
-
-class _Held:
-    """Which recipients wait for an earlier mail."""
-
-    def __init__(self, now: float) -> None:
-        self._now = now
-        self._young: set[str] = set()
-        self._incidents: set[tuple[str, str]] = set()
-
-    def add(self, addresses: Sequence[str], incidents: Sequence[str], made: float) -> None:
-        """These have one that was put off."""
-        if 0 <= self._now - made < ORDER_SECONDS:
-            self._young.update(addresses)
-        self._incidents.update((address, incident) for address in addresses for incident in incidents)
-
-    def holds(self, address: str, incidents: Sequence[str]) -> bool:
-        """Whether a later mail of these incidents has to wait for it."""
-        return address in self._young or any((address, incident) in self._incidents for incident in incidents)

@@ -330,3 +330,16 @@ def test_sections_that_are_gone_are_watched_no_more(make: Make) -> None:
     bench.read(1)
 
     assert len(bench.sent()) == 1
+
+
+def test_a_template_that_fails_costs_no_alarm(make: Make, tmp_path: Path) -> None:
+    """The built-in one tells of it."""
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    (templates / "alert.subject").write_text("{{ nothing.such }}")
+    bench = make(LOAD)
+    bench.mailing = replace(bench.mailing, templates=templates)
+    bench.restart()
+    bench.read(9)
+
+    assert bench.subjects() == ["CRITICAL: load on web1 (9)"]
