@@ -32,6 +32,7 @@ class Figures:
         away_since: since when the server cannot be reached, None while it can.
         connections: that are open and wait.
         backups: how each job stands, by name.
+        mails: how many wait and were sent, and why none can be; as `cmd_status` tells.
     """
 
     totals: Totals
@@ -50,6 +51,7 @@ class Figures:
     away_since: float | None
     connections: int
     backups: Mapping[str, Standing]
+    mails: Mapping[str, Any]
 
 
 class Exposition:
@@ -102,10 +104,13 @@ class Exposition:
             ("journal_limit_bytes", "Size at which new commands are refused.", figures.journal_limit),
             ("server_up", "1 while the server takes results, 0 while it cannot be reached.", figures.away_since is None),
             ("last_delivery_timestamp_seconds", "When the server took a result last; 0 before the first.", figures.last_delivery or 0),
+            ("mails_waiting", "Mails that no mail server has taken yet.", figures.mails["waiting"]),
+            ("mail_server_up", "1 while mail can be sent, 0 while no mail server takes any.", not figures.mails["problem"]),
             ("connections", "Connections that are open and wait.", figures.connections),
         ):  # fmt: skip
             yield _family("gauge", name, help_text, {(): float(value)})
         yield from _backups(figures.backups)
+        yield _family("counter", "mails_sent", "Mails that a mail server took.", {(): float(figures.mails["sent"])})
         yield _family("counter", "deliveries", "Results that the server took.", {(): float(figures.delivered)})
         yield _family(
             "counter", "delivery_refusals", "Times that the server refused a result.", {(): float(figures.refusals)}

@@ -331,6 +331,7 @@ class Agent:
             away_since=self._relay.away_since,
             connections=self._endpoint.connections,
             backups=self._backups.standings(),
+            mails=self._mails.status(),
         )
 
     def _page(self) -> str:
@@ -342,9 +343,14 @@ class Agent:
             self._figures(),
             self._vitals.checks(),
             refusals[:SHOWN_REFUSALS],
-            self.liveness.lately() | ({"backups": "; ".join(overdue)} if (overdue := self._backups.overdue()) else {}),
+            self.liveness.lately() | self._troubles(),
             time.time(),
         )
+
+    def _troubles(self) -> dict[str, str]:
+        """What is wrong around the agent, for its page."""
+        found = {"backups": "; ".join(self._backups.overdue()), "mail": self._mails.status()["problem"]}
+        return {name: problem for name, problem in found.items() if problem}
 
     # -- changes while it runs ----------------------------------------------------------------------------------
 

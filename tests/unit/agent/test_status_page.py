@@ -23,7 +23,7 @@ WELL = Figures(
     totals=Totals({("disk", "ok"): 3}, {"disk": 1.5}, (0, 1, *(0,) * 8, 2, 0, 0), {("cmd_status", "ok"): 1}),
     calls={"accepted": 4}, refused={"403": 2}, started=NOW - 7300, waiting=0, running=1,
     journaled={"accepted": 1, "finished": 0, "rejected": 0}, oldest=None, journal_bytes=1000, journal_limit=100_000,
-    delivered=4, refusals=0, last_delivery=NOW - 5, away_since=None, connections=2, backups={},
+    delivered=4, refusals=0, last_delivery=NOW - 5, away_since=None, connections=2, backups={}, mails={"waiting": 3, "sent": 4, "problem": ""},
 )  # fmt: skip
 EVIL = "<script>alert('x')</script>\" onload=\"1"
 
