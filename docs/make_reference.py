@@ -9,7 +9,7 @@ import click
 
 from monagent.cli.main import cli as monagent_cli
 from monagent.cli.server import cli as monserver_cli
-from monagent.config import server_settings, settings
+from monagent.config import sections, server_settings
 from monagent.config.table import options_of
 from monagent.sensors.spawning import clean_environment
 from monagent.sensors.stock import stock_directory
@@ -26,8 +26,8 @@ def client_cfg() -> str:
         "what follows ` ;` on a line. `%(name)s` stands for another option of the same section or of `[DEFAULT]`. Unknown "
         "sections and options are errors. `monagent check-config` finds every mistake.\n",
         "## client.cfg\n",
-        *[_section(name, cls) for name, cls in settings.PLAIN_SECTIONS.items()],
-        *[_section(f"{prefix}NAME", cls) for prefix, cls in settings.NAMED_SECTIONS.items()],
+        *[_section(name, cls) for name, cls in sections.PLAIN_SECTIONS.items()],
+        *[_section(f"{prefix}NAME", cls) for prefix, cls in sections.NAMED_SECTIONS.items()],
         "Options of commands that do not exist yet (`mail`, `alert:`, and `mail` of a job) are checked and kept, and nothing else.\n",
         "## server.cfg\n",
         *[_section(name, cls) for name, cls in server_settings.SECTIONS.items()],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import replace
 
-from monagent.config.settings import MonitorSection
+from monagent.config.sections import MonitorSection
 from monagent.errors import ConfigError, Fault, Refused, Unavailable
 from monagent.protocol import GET_SENSOR_CODE, PACKAGE_LIMIT
 from monagent.rpc.client import Client

@@ -13,7 +13,9 @@ from monagent.agent.history import Trusted, readings
 from monagent.agent.spool import JOURNAL_FILE
 from monagent.alarms import ranges
 from monagent.alarms.watch import Rule
-from monagent.config.settings import SERVER_ALERT, OneSensorSection, SensorSection, Settings
+from monagent.config.checks import SERVER_ALERT
+from monagent.config.sections import OneSensorSection, SensorSection
+from monagent.config.settings import Settings
 from monagent.models import NAGIOS, Bounds, Run, RunResult
 from monagent.sensors.backups import Backups
 from monagent.sensors.occupancy import Occupancy

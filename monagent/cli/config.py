@@ -15,6 +15,7 @@ from monagent.addresses import shown
 from monagent.cli.options import EXIT_CONFIG, config_option, json_option, print_json
 from monagent.config import settings, values
 from monagent.config.manager import unwritable
+from monagent.config.sections import PLAIN_SECTIONS
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError
 
@@ -62,6 +63,8 @@ def _hints(loaded: Settings) -> list[str]:
         hints.append(f"there is no directory {loaded.sensor.path} yet; monagent init makes one with the stock sensors")
     if problem := unwritable(loaded.file):
         hints.append(f"{problem}: the agent cannot be moved to another server from there (cmd_update_config)")
+    if loaded.mail.user and loaded.mail.security == "none":
+        hints.append("[mail] security = none: the password is sent in the clear; set starttls or tls")
     return hints
 
 
@@ -89,7 +92,7 @@ def effective(loaded: Settings, *, arguments: bool = True) -> str:
 
 
 def _plain(loaded: Settings) -> dict[str, dict[str, Any]]:
-    sections: dict[str, Any] = {name: getattr(loaded, name) for name in settings.PLAIN_SECTIONS}
+    sections: dict[str, Any] = {name: getattr(loaded, name) for name in PLAIN_SECTIONS}
     named = {"sensor": loaded.sensors, "backup": loaded.backups, "mail": loaded.reports, "alert": loaded.alerts}
     for prefix, records in named.items():
         sections |= {f"{prefix}:{name}": record for name, record in records.items()}

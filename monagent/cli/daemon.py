@@ -29,7 +29,8 @@ from monagent.cli.options import (
     verbosity_options,
 )
 from monagent.config import settings
-from monagent.config.settings import AgentSection, Settings
+from monagent.config.sections import AgentSection
+from monagent.config.settings import Settings
 from monagent.errors import AlreadyRunning, ConfigError, MonagentError, TryLater
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import click
 from monagent.cli.mail_context import context_of
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.config import settings
+from monagent.config.checks import RESERVED_REPORTS
 from monagent.errors import Refused
 from monagent.mail.example import EXAMPLES
 from monagent.mail.example import example as example_of
@@ -62,7 +63,7 @@ def mail(
     Exit 0: taken for every recipient; 1: refused; 69: no mail server can be reached; 75: try again later.
     """  # noqa: D301 - click wants the backspace itself
     loaded = settings.load(config)
-    if report in settings.RESERVED_REPORTS:
+    if report in RESERVED_REPORTS:
         if context_file or preview or example:
             raise click.UsageError(f"`monagent mail {report}` takes no --context, --example or --preview")
         if report == "queue":

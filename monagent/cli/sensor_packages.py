@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from monagent.cli.options import config_option, json_option, print_json
 from monagent.cli.signing_key import KEY_FILE, NEW_FILE, PEM_HEAD, read_file, read_key
 from monagent.config import settings, values
-from monagent.config.settings import SensorSection
+from monagent.config.sections import SensorSection
 from monagent.durable import sync_directory
 from monagent.errors import PackageRefused, Refused
 from monagent.sensors import linting, manifest, packing, tree

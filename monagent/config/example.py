@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monagent.config.settings import NAMED_SECTIONS, PLAIN_SECTIONS
+from monagent.config.sections import NAMED_SECTIONS, PLAIN_SECTIONS
 from monagent.config.table import example
 
 _ABOUT = """\

@@ -9,7 +9,7 @@ from typing import Any
 
 from monagent.config import values
 from monagent.config.manager import ConfigManager
-from monagent.config.settings import MailSection
+from monagent.config.sections import MailSection
 from monagent.config.table import Collector, option
 from monagent.errors import ConfigError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from monagent.config.sections import MailSection
 from monagent.config.server_settings import DatabaseSection, PackagesSection, ServerSection, ServerSettings
-from monagent.config.settings import MailSection
 from monagent.config.table import options_of
 from monagent.errors import Unavailable
 from monagent.server.dispatcher import Dispatcher

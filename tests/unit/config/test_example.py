@@ -9,7 +9,8 @@ import pytest
 
 from monagent.config.example import client_example
 from monagent.config.manager import ConfigManager
-from monagent.config.settings import NAMED_SECTIONS, PLAIN_SECTIONS, load
+from monagent.config.sections import NAMED_SECTIONS, PLAIN_SECTIONS
+from monagent.config.settings import load
 from monagent.config.table import options_of
 
 URL = "http://monitor.example.org:8081/xmlrpc/"

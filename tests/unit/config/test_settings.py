@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from monagent.config.manager import ConfigManager
-from monagent.config.settings import NAMED_SECTIONS, PLAIN_SECTIONS, Settings, load, settings_from
+from monagent.config.sections import NAMED_SECTIONS, PLAIN_SECTIONS
+from monagent.config.settings import Settings, load, settings_from
 from monagent.config.table import options_of
 from monagent.errors import ConfigError
 
