@@ -153,6 +153,8 @@ class Mails:
         report = self.mailing.reports.get(name)
         if report is None:
             raise Refused(f"the configuration has no [mail:{name}] any more")
+        if not report.to and not to:
+            raise Refused(f"[mail:{name}] to is empty: there is nobody to send it to")
         if built_in:
             report = replace(report, template=template, subject="")
         elif template != "report" or not report.template:

@@ -133,9 +133,10 @@ def alerting(settings: Settings) -> Alerting:
             one.cap,
         )
         for name, one in settings.alerts.items()
-        if name != SERVER_ALERT
+        if name != SERVER_ALERT and one.mail
     ]
     server = settings.alerts.get(SERVER_ALERT)
+    server = server if server and server.mail else None
     rule = Rule(remind=server.remind) if server else Rule()
     return Alerting(
         settings.host_name,

@@ -63,6 +63,14 @@ def _hints(loaded: Settings) -> list[str]:
         hints.append(f"there is no directory {loaded.sensor.path} yet; monagent init makes one with the stock sensors")
     if problem := unwritable(loaded.file):
         hints.append(f"{problem}: the agent cannot be moved to another server from there (cmd_update_config)")
+    hints += [
+        f"[mail:{name}] has no to: nothing can be sent by it" for name, one in loaded.reports.items() if not one.to
+    ]
+    hints += [
+        f"[alert:{name}] says neither what is watched nor who hears of it"
+        for name, one in loaded.alerts.items()
+        if not one.mail
+    ]
     if loaded.mail.user and loaded.mail.security == "none":
         hints.append("[mail] security = none: the password is sent in the clear; set starttls or tls")
     return hints

@@ -92,6 +92,8 @@ def _made(loaded: Settings, name: str, shipped: str | None, context: dict[str, A
     sources = mail_sources(loaded.agent.state, trusted_by(loaded), lambda: sync_jobs(loaded))
     composer = Composer(found.host, found.sender, found.templates, sources)
     report = found.reports[name]
+    if not report.to:
+        raise Refused(f"[mail:{name}] to is empty in {loaded.file}: there is nobody to send it to")
     if shipped:
         return composer.compose(report.shown_by(EXAMPLES[shipped]), example_of(shipped, report.language))
     incident = context.get("incident")

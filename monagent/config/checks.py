@@ -105,6 +105,8 @@ def _check_mails(
     for name, job in backups.items():
         if job and job.mail[0] and job.mail[0] not in reports:
             found.complain(f"backup:{name}", "mail", f"there is no [mail:{job.mail[0]}] ({known})")
+        elif job and job.mail[0] and (report := reports[job.mail[0]]) and not report.to:
+            found.complain(f"backup:{name}", "mail", f"nobody would get it: [mail:{job.mail[0]}] has no to")
     for name, alert in alerts.items():
         if alert:
             _check_alert(name, alert, reports, known, found)
@@ -116,7 +118,7 @@ def _check_report(name: str, report: ReportSection | None, found: Collector) -> 
         found.complain(section, "", "is not a report's name (letters, digits, _ - . and at most 64)")
     elif name in RESERVED_REPORTS:
         found.complain(section, "", f"cannot be a report's name: `monagent mail {name}` is something else")
-    if report and not report.to:
+    if report and not report.to and (report.subject or report.template):
         found.complain(section, "to", "must be given: who gets it")
     if report and report.template and not is_sensor_name(report.template):
         found.complain(section, "template", f'"{report.template}" is not a template\'s name (example: report)')
@@ -126,10 +128,14 @@ def _check_alert(
     name: str, alert: AlertSection, reports: Mapping[str, ReportSection | None], known: str, found: Collector
 ) -> None:
     section = f"alert:{name}"
+    if not (alert.mail or alert.sensor or alert.warning or alert.critical):  # only the frame of one
+        return
     if not alert.mail:
         found.complain(section, "mail", f"must be given: the report that it is mailed by ({known})")
     elif alert.mail not in reports:
         found.complain(section, "mail", f"there is no [mail:{alert.mail}] ({known})")
+    elif (report := reports[alert.mail]) and not report.to:
+        found.complain(section, "mail", f"nobody would get it: [mail:{alert.mail}] has no to")
     if name == SERVER_ALERT:
         if alert.sensor or alert.warning or alert.critical:
             found.complain(section, "", "is about the monitoring server alone: it has after and mail, and no sensor")

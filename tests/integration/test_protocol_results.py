@@ -142,7 +142,7 @@ def test_the_status_goes_to_an_extended_server(extended: Served) -> None:
 
     assert (handed.method, command) == ("cmd_store_command_result", "status")
     members = {"status", "message", "version", "uptime", "queues", "last_delivery", "sensors", "server", "on_probation"}
-    assert set(outcome) == members | {"calls", "backups"}
+    assert set(outcome) == members | {"calls", "backups", "mails"}
     assert outcome["calls"]["accepted"] >= 2
     assert (outcome["server"], outcome["on_probation"]) == (extended.monitor.url, False)
     assert (outcome["status"], set(outcome["queues"])) == ("ok", {"waiting", "running", "undelivered", "rejected"})

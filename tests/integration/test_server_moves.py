@@ -472,8 +472,8 @@ probation = 10m ; long enough
 [sensor]
 
 path = sensors/
-[alert:load]
-warning = 0:5
+[sensor:load]
+timeout = 5
   ; the end, without an end of line"""
 
 URL_LINES = {

@@ -203,5 +203,5 @@ def test_slow_commands_are_waited_for_longer() -> None:
     """Two minutes where something is fetched, tested and moved."""
     slow = {name for name, sendable in server_send._SENDABLE.items() if sendable.seconds == 120}
 
-    assert slow == {"update-sensor", "restore-sensor", "update-config"}
+    assert slow == {"update-sensor", "restore-sensor", "update-config", "send-mail"}
     assert {one.seconds for one in server_send._SENDABLE.values()} == {60, 120, 3600}

@@ -271,11 +271,11 @@ BAD: dict[str, dict[str, list[str]]] = {
         "timeout": ["0"], "cap": ["3", "many"],
     },
     "mail:morning": {
-        "to": ["", "root", "a@b.c, d@", "a@b.c;d@e.f"], "template": ["a/b", "../alert"], "language": ["de", ""], "period": ["0"],
+        "to": ["root", "a@b.c, d@", "a@b.c;d@e.f"], "template": ["a/b", "../alert"], "language": ["de", ""], "period": ["0"],
     },
     "alert:full": {
         "for": ["0", "1001", "long"], "after": ["0", "late"], "sensor": ["", "a/b"], "arguments": ["'"], "warning": ["x", "9:1"],
-        "critical": ["x", ""], "hysteresis": ["-1", "x"], "remind": ["often"], "quiet": ["night", "9-10"], "cap": ["3"],
+        "critical": ["x"], "hysteresis": ["-1", "x"], "remind": ["often"], "quiet": ["night", "9-10"], "cap": ["3"],
         "mail": ["", "evening"],
     },
 }  # fmt: skip
@@ -422,3 +422,35 @@ def test_patterns_stand_one_a_line(write: Write) -> None:
     path = write(f"{MINIMAL}[backup:j]\nsource = a\ntarget = b\nexclude =\n  *.tmp ; temporary\n  my docs/\n  !keep\n")
 
     assert load(path).backups["j"].exclude == ("*.tmp", "my docs/", "!keep")
+
+
+MAILS = f"{MINIMAL}[mail:ops]\nto = a@b.c\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("[mail:x]\nsubject = s\n", "[mail:x] to: must be given"),
+        ("[mail:test]\nto = a@b.c\n", "[mail:test]: cannot be a report's name: `monagent mail test` is something else"),
+        ("[mail:a b]\nto = a@b.c\n", "[mail:a b]: is not a report's name"),
+        ("[alert:x]\nsensor = load\nmail = ops\n", "[alert:x] critical: or warning must be given"),
+        ("[alert:x]\nsensor = load\ncritical = 5\n", "[alert:x] mail: must be given: the report that it is mailed by (known: ops)"),
+        ("[alert:x]\ncritical = 5\nmail = ops\n", "[alert:x] sensor: must be given"),
+        ("[alert:server]\nafter = 5m\nmail = ops\nsensor = load\n", "[alert:server]: is about the monitoring server alone"),
+        ("[mail:nobody]\n[alert:server]\nmail = nobody\n", "[alert:server] mail: nobody would get it: [mail:nobody] has no to"),
+        ("[mail:nobody]\n[backup:b]\nsource = /a\ntarget = /b\nmail = nobody\n", "[backup:b] mail: nobody would get it"),
+        ("[mail]\nuser = me\n", "[mail] password_file: must be given: a login is a user and a password_file"),
+    ],
+)  # fmt: skip
+def test_a_mail_that_nobody_could_get_is_told(write: Write, more: str, words: str) -> None:
+    """Before the night in which it would be missed."""
+    (problem,) = told(write(MAILS + more))
+
+    assert words in problem
+
+
+def test_the_frame_of_a_section_is_allowed(write: Write) -> None:
+    """Nobody relies on it yet; check-config gives a hint."""
+    settings = load(write(f"{MINIMAL}[mail:x]\nto =\n[alert:y]\nsensor =\nmail =\n"))
+
+    assert (settings.reports["x"].to, settings.alerts["y"].mail) == ((), "")
