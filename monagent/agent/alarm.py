@@ -1,15 +1,15 @@
-"""One alarm: what is remembered of it, and which of its events people are told. Rules alone."""
+"""One alarm: what is remembered of it, and who knows what of it. Rules alone."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from monagent.alarms import caps
 from monagent.alarms.quiet import Quiet
-from monagent.alarms.watch import CALM_SECONDS, CRITICAL, OK, WARNING, Rule, Told, Watch
+from monagent.alarms.watch import CALM_SECONDS, CRITICAL, FLAP_SECONDS, OK, Rule, Told, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,32 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a reading said: the number, where there was one to trust, its unit, and what the sensor wrote."""
+
+    value: float | None = None
+    unit: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that is worth telling. Times are seconds since the epoch."""
 
     kind: str
     level: str
-    at: float
     since: float
-    value: float | None = None
-    unit: str = ""
-    message: str = ""
+    said: Said
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is the end of something."""
+        return self.kind == Told.RECOVERY
+
+    @property
+    def grave(self) -> bool:
+        """Whether it is an outage that lasts."""
+        return self.kind == Told.SETTLED
 
 
 @dataclass(slots=True)
@@ -57,14 +73,14 @@ class Alarm:
 
     Attributes:
         settings: of its section.
-        arguments: of the check, as text.
+        arguments: of the check.
         watch: of its readings.
-        told: the level that people know of.
-        recipients: who got the alarm, and will get its end.
+        said: by the last one.
+        known: who was told that it is not well: address and level.
         sent: when mails about it were made.
         held_back: how many were not.
-        incident: what its mails are a thread of; "" while all is well.
-        began: when the problem that people know of began.
+        incident: what its mails are a thread of; "" while nobody was told anything.
+        began: when that began.
         muted: something happened in quiet hours.
         pending: events that are to be told.
     """
@@ -72,9 +88,9 @@ class Alarm:
     settings: AlertSettings
     arguments: tuple[str, ...] = ()
     watch: Watch = field(default_factory=Watch)
-    told: str = OK
-    recipients: list[str] = field(default_factory=list)
-    sent: list[float] = field(default_factory=list)
+    said: Said = field(default_factory=Said)
+    known: dict[str, str] = field(default_factory=dict)
+    sent: tuple[float, ...] = ()
     held_back: int = 0
     incident: str = ""
     began: float = 0.0
@@ -84,76 +100,86 @@ class Alarm:
     @property
     def key(self) -> str:
         """What it is remembered by."""
-        return "\0".join(("alarm", self.settings.name, *self.arguments))
+        return "\0".join(("alarm", self.settings.name, self.settings.sensor, *self.arguments))
 
-    def note(self, told: Told, event: Event) -> bool:
+    def noted(self, told: Told) -> bool:
         """Something was observed; whether it is to be told."""
-        if told is Told.NOTHING:
-            return False
-        self.pending.append(dataclasses.replace(event, kind=told.value))
-        return True
+        if told is not Told.NOTHING:
+            self.pending.append(self._event(told))
+        return told is not Told.NOTHING
 
-    def overdue(self, now: float) -> bool:
-        """Bring up again what could not be told when it happened, and still stands; whether there is such a thing."""
-        quiet = self.settings.quiet
-        if self.pending or self.watch.flapping or self.watch.state == self.told or (quiet and quiet.covers(now)):
-            return False
-        lasting = self.watch.state != OK and now - self.watch.since >= CALM_SECONDS
-        if not self.muted and not (lasting and self._room(now, grave=True, ends=False)):
-            return False
-        self.muted = False
-        kind = Told.RECOVERY if self.watch.state == OK else Told.SETTLED
-        self.pending.append(Event(kind.value, self.watch.state, now, self.watch.since))
-        return True
+    def _event(self, told: Told) -> Event:
+        return Event(told.value, self.watch.state, self.watch.since, self.said)
 
-    def is_told(self, event: Event, now: float) -> bool:
-        """Whether people are told of an event of its; counts those that are not."""
-        ends = event.kind == Told.RECOVERY
-        if ends and self.told == OK:  # nobody knows that there was anything
-            return False
-        quiet = self.settings.quiet
-        if quiet and quiet.covers(now) and event.level != CRITICAL:
-            self.muted = True
-            return False
-        if not self._room(now, grave=event.kind == Told.SETTLED, ends=ends):
-            self.held_back += 1
-            return False
-        return True
+    def is_quiet(self, now: float) -> bool:
+        """Whether it is an hour in which only critical is told."""
+        return self.settings.quiet is not None and self.settings.quiet.covers(now)
 
-    def _room(self, now: float, *, grave: bool, ends: bool) -> bool:
+    def room(self, now: float, *, grave: bool, ends: bool) -> bool:
+        """Whether one more mail may be made about it."""
         return caps.room(self.sent, self.settings.cap, now, grave=grave, ends=ends)
 
-    def was_told(self, event: Event, recipients: list[str], now: float) -> None:
-        """A mail about an event is on its way."""
-        self.sent = [*caps.lately(self.sent, now), now]
-        self.held_back = 0
-        if event.kind == Told.RECOVERY:
-            self.told, self.recipients, self.incident = OK, [], ""
-            return
-        # Flapping is told while it may just be well: its end is told all the same.
-        self.told = WARNING if event.level == OK else event.level
-        self.recipients = list(dict.fromkeys([*self.recipients, *recipients]))
+    def unsaid(self, to: Sequence[str], now: float) -> list[str]:
+        """Who should know what stands now, and was not told when it happened: it was quiet, or there was no room.
 
-    def name_incident(self, host: str, event: Event) -> str:
-        """What the mails about the present trouble are a thread of."""
-        if not self.incident:
-            self.began = event.since
-            self.incident = f"{host}/{self.settings.name}/{' '.join(self.arguments)}/{event.since:.3f}"
-        return self.incident
+        A problem counts once it has lasted for a while; its end at once.
+        """
+        if self.pending or self.watch.flapping or self.is_quiet(now):
+            return []
+        if self.watch.state == OK:
+            return list(self.known) if self.room(now, grave=False, ends=True) else []
+        lasting = now - self.watch.since >= CALM_SECONDS
+        if not (self.muted or lasting) or not self.room(now, grave=True, ends=False):
+            return []
+        return [one for one in to if self.known.get(one) != self.watch.state]
 
-    @property
-    def is_quiet(self) -> bool:
+    def say_again(self) -> None:
+        """Bring up what stands now."""
+        self.muted = False
+        self.pending.append(self._event(Told.RECOVERY if self.watch.state == OK else Told.SETTLED))
+
+    def audience(self, event: Event, to: Sequence[str], now: float) -> list[str]:
+        """Who is to be told of an event; nobody where it is quiet or the cap is reached."""
+        if event.ends:
+            # Nobody needs to hear of the end of what nobody knows.
+            return list(self.known) if not self.is_quiet(now) and self.room(now, grave=False, ends=True) else []
+        if self.is_quiet(now) and event.level != CRITICAL:
+            self.muted = True
+            return []
+        if not self.room(now, grave=event.grave, ends=False):
+            self.held_back += 1
+            return []
+        return [one for one in to if self.known.get(one) != event.level] if event.grave else list(to)
+
+    def was_told(self, event: Event, recipients: Sequence[str], now: float, incident: str) -> None:
+        """A mail about an event is on its way to those."""
+        self.sent = (*caps.lately(self.sent, now), now)
+        self.held_back, self.muted = 0, False
+        if event.ends:
+            self.known = {one: level for one, level in self.known.items() if one not in recipients}
+        else:
+            if not self.incident:
+                self.incident, self.began = incident, event.since
+            # What flaps may just be well: it is not what they know.
+            level = event.kind if event.kind == Told.FLAPPING else event.level
+            self.known |= dict.fromkeys(recipients, level)
+        if not self.known:
+            self.incident = ""
+
+    def catch_up(self, now: float) -> None:
+        """The clock may have been ahead: what was told then was told now, at the latest."""
+        self.sent = caps.lately(self.sent, now)
+
+    def is_settled(self, now: float) -> bool:
         """Whether nothing about it needs to be remembered."""
-        return self.watch == Watch(last=self.watch.last) and not (self.pending or self.sent or self.told != OK)
+        watch = self.watch
+        recent = any(now - when < FLAP_SECONDS for when in watch.changes)
+        busy = self.known or self.pending or self.sent or watch.flapping or recent or self.held_back
+        return watch.state == OK and not busy and watch.last[-1:] in ((), (OK,))
 
     def plain(self) -> dict[str, Any]:
         """As JSON can carry it."""
-        kept = {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "settings"}
-        return {
-            **kept,
-            "watch": dataclasses.asdict(self.watch),
-            "pending": [dataclasses.asdict(event) for event in self.pending],
-        }
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "settings"}
 
 
 def alarm_of(settings: AlertSettings, kept: Mapping[str, Any]) -> Alarm:
@@ -161,8 +187,13 @@ def alarm_of(settings: AlertSettings, kept: Mapping[str, Any]) -> Alarm:
     watch = kept["watch"]
     return Alarm(
         settings,
-        **{name: value for name, value in kept.items() if name not in ("watch", "pending", "arguments")},
+        **{name: value for name, value in kept.items() if name not in _REBUILT},
         arguments=tuple(kept["arguments"]),
         watch=Watch(**{**watch, "last": tuple(watch["last"]), "changes": tuple(watch["changes"])}),
-        pending=[Event(**event) for event in kept["pending"]],
+        said=Said(**kept["said"]),
+        sent=tuple(kept["sent"]),
+        pending=[Event(**{**event, "said": Said(**event["said"])}) for event in kept["pending"]],
     )
+
+
+_REBUILT = ("arguments", "watch", "said", "sent", "pending")

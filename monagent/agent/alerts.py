@@ -1,26 +1,27 @@
 """The agent's own alarms: watch readings, the server and the backups, and mail what is worth it.
 
-What changed and the mail that tells of it reach the disk together, so that neither a crash nor a restart loses an alarm
-or tells it twice.
+What changed and the mail that tells of it reach the disk together, so that neither a crash nor a full disk nor a restart
+loses an alarm or tells it twice.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from monagent.agent.alarm import Alarm, AlertSettings, Event, alarm_of
-from monagent.agent.history import number_of
+from monagent.agent.alerting import Alerting, Reading, Surroundings
+from monagent.agent.backups import BUSY
 from monagent.agent.mails import Mails
 from monagent.alarms import caps
-from monagent.alarms.watch import CRITICAL, OK, Told, observe, step
-from monagent.errors import Busy, JournalError, Refused
+from monagent.alarms.watch import CRITICAL, OK, UNKNOWN, Told, Watch, observe, step
+from monagent.errors import Busy, JournalError
 from monagent.models import Outcome
 
 if TYPE_CHECKING:
@@ -32,55 +33,13 @@ GROUP_SECONDS = 30.0
 """How long the first event waits for others, that all go in one mail."""
 LOOK_SECONDS = 5.0
 """Between looks at the server and the backups."""
+RETRY_SECONDS = 5.0
 CHECKS = 1_000
-"""Of one section without arguments that are watched."""
+"""Of one section without arguments that are not well at the same time."""
 WAITING = 10_000
 """Readings that may wait to be looked at."""
-_RECIPIENT = "recipient\0"
-_BACKUP = "backup\0"
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A reading to be judged; `number` is None where there is none to trust."""
-
-    sensor: str
-    arguments: tuple[str, ...]
-    number: float | None
-    unit: str
-    message: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Alerting:
-    """All that is watched.
-
-    Attributes:
-        host: the name of this host.
-        alerts: on readings.
-        server: on the monitoring server, and after how many seconds; None: not watched.
-        backups: the report for each backup job that is mailed about, and when.
-    """
-
-    host: str
-    alerts: Sequence[AlertSettings] = ()
-    server: tuple[AlertSettings, float] | None = None
-    backups: Mapping[str, tuple[str, str]] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is watched."""
-        return not (self.alerts or self.server or self.backups)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What is looked at: since when the server is away (None: it is not) and what to say of it; overdue backups."""
-
-    away_since: Callable[[], float | None]
-    away_message: Callable[[], str]
-    overdue: Callable[[], Mapping[str, str]]
+_RECIPIENT, _BACKUP, _DUE, _AWAY = "recipient", "backup", "backup-due", "server-away"
+"""What is remembered beside alarms: under these words, and a name after a NUL."""
 
 
 class Alerts:
@@ -102,20 +61,23 @@ class Alerts:
             clock: seconds since the epoch.
             timer: seconds that never step.
         """
-        self._timer = timer
+        self._alerting = alerting
         self._mails = mails
         self._surroundings = surroundings
         self._clock = clock
-        self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._timer = timer
+        self._inbox: SimpleQueue[Reading | Alerting | str | None] = SimpleQueue()
         self._alarms: dict[str, Alarm] = {}
-        self._recipients: dict[str, list[float]] = {}
+        self._recipients: dict[str, tuple[float, ...]] = {}
         self._backups: dict[str, str] = {}
+        self._due: dict[str, Outcome] = {}
+        self._away: float | None = None
         self._windows: dict[str, float] = {}
         self._thread: threading.Thread | None = None
         self._loaded = False
-        self._alerting = Alerting(alerting.host)
-        self._sensors: frozenset[str] = frozenset()
-        self._take_up(alerting)
+        self._looked = 0.0
+        self._overflowed = False
+        self._sensors = frozenset(alert.sensor for alert in alerting.alerts)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -134,25 +96,15 @@ class Alerts:
     def use(self, alerting: Alerting) -> None:
         """From now on watch by these settings."""
         if self._thread is None:
-            self._take_up(alerting)
+            self._alerting = alerting
+            self._sensors = frozenset(alert.sensor for alert in alerting.alerts)
             self.start()
         else:
-            self._inbox.put(lambda: self._take_up(alerting))
+            self._inbox.put(alerting)
 
-    def _take_up(self, alerting: Alerting) -> None:
-        self._alerting = alerting
-        self._sensors = frozenset(alert.sensor for alert in alerting.alerts)
-        known = {alert.name: alert for alert in self._all_settings()}
-        for key, alarm in list(self._alarms.items()):
-            if alarm.settings.name in known:
-                alarm.settings = known[alarm.settings.name]
-            else:
-                del self._alarms[key]
-
-    def _all_settings(self) -> list[AlertSettings]:
-        server = [self._alerting.server[0]] if self._alerting.server else []
-        backups = [_backup_alert(job, report) for job, (report, _) in (self._alerting.backups or {}).items()]
-        return [*self._alerting.alerts, *server, *backups]
+    def ailing(self, _seconds: float) -> str:
+        """What is wrong with the thread."""
+        return "its thread is gone" if self._thread is not None and not self._thread.is_alive() else ""
 
     # -- what comes in ------------------------------------------------------------------------------------------
 
@@ -162,169 +114,269 @@ class Alerts:
 
     def note_reading(self, reading: Reading) -> None:
         """Judge a reading, soon."""
-        if self._inbox.qsize() < WAITING:
-            self._inbox.put(lambda: self._judge(reading))
+        full = self._inbox.qsize() >= WAITING
+        if full and not self._overflowed:
+            log.error("alerts: %d readings wait to be judged; further ones are not", WAITING)
+        self._overflowed = full
+        if not full:
+            self._inbox.put(reading)
 
     def note_backup(self, job: str, outcome: Outcome) -> None:
-        """Tell of a backup that has ended, where that is wanted."""
-        if job in (self._alerting.backups or {}):
-            self._inbox.put(lambda: self._tell_backup(job, outcome))
+        """Tell of a backup that has ended, where that is wanted. On disk when this returns."""
+        if job in self._alerting.backups and outcome.get("result") != BUSY:
+            told = {**outcome, "job": job}
+            self._due[job] = told
+            try:
+                self._mails.put([], {f"{_DUE}\0{job}": told})
+            except (Busy, JournalError) as error:
+                log.error("the report of backup %s cannot be kept: %s", job, error)  # noqa: TRY400 - the disk's fault
+            self._inbox.put(job)
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        looked = 0.0
         while True:
             try:
+                if not self._loaded:
+                    self._load()
                 work = self._inbox.get(timeout=1.0 if self._windows else LOOK_SECONDS)
                 if work is None:
                     return
-                self._load()
-                work()
+                self._take(work)
             except Empty:
                 pass
+            except (Busy, JournalError) as error:
+                self._wait(error)
             except Exception:  # the top of the thread: one bad reading must not end the watch
                 log.exception("an alert could not be judged")
             try:
-                if self._timer() - looked >= LOOK_SECONDS:
-                    looked = self._timer()
-                    self._load()
+                if self._timer() - self._looked >= LOOK_SECONDS:
+                    self._looked = self._timer()
                     self._look()
                 self._tell_what_is_due()
             except (Busy, JournalError) as error:
-                log.error("alerts wait: %s", error)  # noqa: TRY400 - the disk's fault, or the mail server's
-                time.sleep(1.0)
+                self._wait(error)
             except Exception:  # the same
-                log.exception("alerts could not be told")
-                time.sleep(1.0)
+                log.exception("alerts could not be looked after")
+
+    def _wait(self, error: Exception) -> None:
+        log.error("alerts wait: %s", error)
+        time.sleep(RETRY_SECONDS)
+
+    def _take(self, work: Reading | Alerting | str) -> None:
+        if isinstance(work, Reading):
+            self._judge(work)
+        elif isinstance(work, Alerting):
+            self._take_up(work)
+        # A backup that has ended is among those that are looked at.
+
+    def _take_up(self, alerting: Alerting) -> None:
+        """Work by other sections; those that are gone, or watch something else, are forgotten."""
+        self._alerting = alerting
+        self._sensors = frozenset(alert.sensor for alert in alerting.alerts)
+        kept: dict[str, Alarm] = {}
+        gone: dict[str, None] = {}
+        for key, alarm in self._alarms.items():
+            settings = alerting.section(alarm.settings.name)
+            if settings is not None and settings.covers(alarm.settings.sensor, alarm.arguments):
+                alarm.settings = settings.settings
+                kept[key] = alarm
+            else:
+                gone[key] = None
+                if alarm.known:
+                    log.warning(
+                        "alert %s is watched no more; %s were told that it is %s",
+                        alarm.settings.name,
+                        ", ".join(alarm.known),
+                        alarm.watch.state,
+                    )
+        self._alarms = kept
+        if gone:
+            self._mails.put([], gone)
 
     def _load(self) -> None:
         """What was remembered before the last restart."""
-        if self._loaded:
-            return
-        known = {alert.name: alert for alert in self._all_settings()}
+        gone: dict[str, None] = {}
         for key, kept in self._mails.remembered().items():
-            if key.startswith(_RECIPIENT):
-                self._recipients[key.removeprefix(_RECIPIENT)] = kept
-            elif key.startswith(_BACKUP):
-                self._backups[key.removeprefix(_BACKUP)] = kept
-            elif (name := key.split("\0")[1]) in known:
-                alarm = alarm_of(known[name], kept)
-                self._alarms[alarm.key] = alarm
-                if alarm.pending:
-                    self._open_window(alarm)
+            kind, _, name = key.partition("\0")
+            if kind == _RECIPIENT:
+                self._recipients[name] = tuple(kept)
+            elif kind == _BACKUP:
+                self._backups[name] = kept
+            elif kind == _DUE:
+                self._due.setdefault(name, kept)
+            elif kind == _AWAY:
+                self._away = kept
+            elif not self._load_alarm(key, kept):
+                gone[key] = None
+        if gone:
+            self._mails.put([], gone)
         self._loaded = True
+
+    def _load_alarm(self, key: str, kept: dict[str, Any]) -> bool:
+        """Take one up, unless its section is gone or watches something else."""
+        _, name, sensor, *_ = key.split("\0")
+        section = self._alerting.section(name)
+        if section is None or not section.covers(sensor, tuple(kept["arguments"])):
+            return False
+        self._alarms[key] = alarm_of(section.settings, kept)
+        if self._alarms[key].pending:
+            self._open_window(self._alarms[key])
+        return True
+
+    # -- watching -----------------------------------------------------------------------------------------------
 
     def _judge(self, reading: Reading) -> None:
         for settings in self._alerting.alerts:
             if settings.sensor != reading.sensor or (settings.arguments and settings.arguments != reading.arguments):
                 continue
-            alarm = self._alarm(settings, reading.arguments)
+            alarm = self._alarm(settings, reading.arguments, well=settings.rule.level(reading.said.value) == OK)
             if alarm is not None:
-                before = alarm.watch
-                alarm.watch, told = observe(before, settings.rule, reading.number, reading.at)
-                event = Event(
-                    "", alarm.watch.state, reading.at, alarm.watch.since, reading.number, reading.unit, reading.message
-                )
-                self._noted(alarm, before.state, told, event)
+                watch, told = observe(alarm.watch, settings.rule, reading.said.value, reading.at)
+                self._noted(alarm, watch, told, reading)
 
-    def _alarm(self, settings: AlertSettings, arguments: tuple[str, ...] = ()) -> Alarm | None:
+    def _alarm(self, settings: AlertSettings, arguments: tuple[str, ...] = (), *, well: bool) -> Alarm | None:
+        """What is remembered of a check. Nothing is of those that have always been well."""
         alarm = Alarm(settings, arguments)
-        if alarm.key not in self._alarms:
-            of_it = sum(one.settings.name == settings.name for one in self._alarms.values())
-            if of_it >= CHECKS:
-                return None
-            self._alarms[alarm.key] = alarm
-        return self._alarms[alarm.key]
+        if alarm.key in self._alarms or well:
+            return self._alarms.get(alarm.key)
+        if sum(one.settings.name == settings.name for one in self._alarms.values()) >= CHECKS:
+            log.error(
+                "alert %s: %d checks of it are not well already; %s is not watched", settings.name, CHECKS, arguments
+            )
+            return None
+        self._alarms[alarm.key] = alarm
+        return alarm
 
-    def _noted(self, alarm: Alarm, before: str, told: Told, event: Event) -> None:
-        if alarm.note(told, event):
+    def _noted(self, alarm: Alarm, watch: Watch, told: Told, reading: Reading | None = None) -> None:
+        changed = watch.state != alarm.watch.state
+        alarm.watch = watch
+        if reading is not None:
+            alarm.said = reading.said
+        if alarm.noted(told):
             self._open_window(alarm)
-        if told is not Told.NOTHING or alarm.watch.state != before:
+        if told or changed:
             self._mails.put([], {alarm.key: alarm.plain()})
 
     def _open_window(self, alarm: Alarm) -> None:
         self._windows.setdefault(alarm.settings.report, self._timer() + GROUP_SECONDS)
 
     def _look(self) -> None:
-        """At the server, at backups that are overdue, and at what could not be told before."""
+        """At the server, at backups, and at what could not be told when it happened."""
         now = self._clock()
-        if self._alerting.server:
-            settings, after = self._alerting.server
-            since = self._surroundings.away_since()
-            bad = since is not None and now - since >= after
-            self._observe(settings, CRITICAL if bad else OK, self._surroundings.away_message() if bad else "", now)
-        if self._alerting.backups:
-            overdue = self._surroundings.overdue()
-            for job, (report, when) in self._alerting.backups.items():
-                problem = overdue.get(job, "") if when != "never" else ""
-                self._observe(_backup_alert(job, report), CRITICAL if problem else OK, problem, now)
+        for job in list(self._due):
+            self._tell_backup(job, self._due[job])
+        self._look_at_the_server(now)
+        overdue = self._surroundings.overdue() if self._alerting.backups else {}
+        for job, (_, when) in self._alerting.backups.items():
+            problem = overdue.get(job, "") if when != "never" else ""
+            self._observe(self._alerting.backup_alert(job), problem, now)
+        self._recipients = {one: caps.lately(sent, now) for one, sent in self._recipients.items()}
         for alarm in list(self._alarms.values()):
-            if alarm.overdue(now):
-                self._open_window(alarm)
+            self._look_at(alarm, now)
 
-    def _observe(self, settings: AlertSettings, level: str, message: str, now: float) -> None:
-        alarm = self._alarm(settings)
-        assert alarm is not None
-        before = alarm.watch
-        alarm.watch, told = step(before, settings.rule, level, now)
-        self._noted(alarm, before.state, told, Event("", level, now, alarm.watch.since, None, "", message))
+    def _look_at(self, alarm: Alarm, now: float) -> None:
+        alarm.catch_up(now)
+        ends = alarm.watch.state == OK
+        unsaid = alarm.unsaid(self._to(alarm.settings.report), now)
+        if self._with_room(unsaid, now, grave=not ends, ends=ends):
+            alarm.say_again()
+            self._open_window(alarm)
+        elif alarm.is_settled(now):
+            self._mails.put([], {alarm.key: None})
+            del self._alarms[alarm.key]
+
+    def _look_at_the_server(self, now: float) -> None:
+        """It is away until it has taken something, also over a restart, after which nobody knows at first."""
+        if self._alerting.server is None:
+            return
+        settings, after = self._alerting.server
+        since, taken = self._surroundings.away_since(), self._surroundings.last_delivery()
+        if since is not None and self._away is None:
+            self._away = since
+            self._mails.put([], {_AWAY: since})
+        elif since is None and self._away is not None and taken is not None and taken > self._away:
+            self._mails.put([], {_AWAY: None})
+            self._away = None
+        bad = self._away is not None and not 0 <= now - self._away < after
+        self._observe(settings, self._surroundings.away_message(self._away or now) if bad else "", now)
+
+    def _observe(self, settings: AlertSettings, problem: str, now: float) -> None:
+        alarm = self._alarm(settings, well=not problem)
+        if alarm is not None:
+            watch, told = step(alarm.watch, settings.rule, CRITICAL if problem else OK, now)
+            self._noted(alarm, watch, told, Reading.of(settings, problem, now))
 
     # -- telling ------------------------------------------------------------------------------------------------
 
     def _tell_what_is_due(self) -> None:
         for report, until in list(self._windows.items()):
-            if self._timer() >= until:
+            if self._timer() < until:
+                continue
+            try:
                 self._tell(report)
                 del self._windows[report]
+            except (Busy, JournalError) as error:
+                log.error("alerts of [mail:%s] wait: %s", report, error)  # noqa: TRY400 - the disk's fault, or the queue's
+                self._windows[report] = self._timer() + RETRY_SECONDS
 
     def _tell(self, report: str) -> None:
         """Mail all events of a report; those of one alarm one after the other, those of many in one mail."""
-        alarms = [alarm for alarm in self._alarms.values() if alarm.settings.report == report and alarm.pending]
-        while any(alarm.pending for alarm in alarms):
-            first = [(alarm, alarm.pending[0]) for alarm in alarms if alarm.pending]
+        while alarms := [one for one in self._alarms.values() if one.settings.report == report and one.pending]:
             now = self._clock()
-            told = [(alarm, event) for alarm, event in first if alarm.is_told(event, now)]
-            groups: dict[tuple[bool, tuple[str, ...]], list[tuple[Alarm, Event]]] = defaultdict(list)
-            for alarm, event in told:
-                ends = event.kind == Told.RECOVERY
-                groups[ends, tuple(alarm.recipients) if ends else self._to(report)].append((alarm, event))
-            mails = [self._mail(report, list(to), group, now) for (_, to), group in groups.items()]
-            for alarm, _ in first:
-                alarm.pending.pop(0)
-            self._keep([mail for mail in mails if mail is not None], [alarm for alarm, _ in first], now)
+            groups: dict[tuple[str, ...], list[tuple[Alarm, Event]]] = defaultdict(list)
+            for alarm in map(copy.deepcopy, alarms):
+                event = alarm.pending.pop(0)
+                audience = alarm.audience(event, self._to(report), now)
+                free = self._with_room(audience, now, grave=event.grave, ends=event.ends)
+                if audience and not free and not event.ends:
+                    alarm.held_back += 1
+                groups[("ends" if event.ends else "begins", *free)].append((alarm, event))
+            for (_, *free), group in groups.items():
+                self._tell_group(report, free, group, now)
+
+    def _with_room(self, recipients: Sequence[str], now: float, *, grave: bool, ends: bool) -> list[str]:
+        cap = self._mails.mailing.cap
+        return [one for one in recipients if caps.room(self._recipients.get(one, ()), cap, now, grave=grave, ends=ends)]
 
     def _to(self, report: str) -> tuple[str, ...]:
         settings = self._mails.mailing.reports.get(report)
         return settings.to if settings else ()
 
-    def _mail(self, report: str, to: list[str], group: list[tuple[Alarm, Event]], now: float) -> Mail | None:
-        """One mail about several alarms to whoever may have one more; None when that is nobody."""
-        ends = group[0][1].kind == Told.RECOVERY
-        grave = any(event.kind == Told.SETTLED for _, event in group)
-        cap = self._mails.mailing.cap
-        free = [one for one in to if caps.room(self._recipients.get(one, ()), cap, now, grave=grave, ends=ends)]
-        incidents = [alarm.name_incident(self._alerting.host, event) for alarm, event in group]
+    def _tell_group(self, report: str, to: list[str], group: list[tuple[Alarm, Event]], now: float) -> None:
+        """One mail about several alarms, and what is remembered of them, in one commit; no mail where nobody gets one."""
+        mail = self._mail(report, to, group) if to else None
+        memory: dict[str, Any] = {}
+        counted = {one: (*caps.lately(self._recipients.get(one, ()), now), now) for one in to} if mail else {}
+        for alarm, event in group:
+            if mail is not None:
+                alarm.was_told(event, to, now, self._incident(alarm, event))
+                log.warning("alert %s %s: %s", alarm.settings.name, " ".join(alarm.arguments), event.kind)
+            memory[alarm.key] = alarm.plain()
+        memory |= {f"{_RECIPIENT}\0{one}": list(times) for one, times in counted.items()}
+        self._mails.put([mail] if mail else [], memory)
+        self._recipients |= counted
+        self._alarms |= {alarm.key: alarm for alarm, _ in group}
+
+    def _incident(self, alarm: Alarm, event: Event) -> str:
+        words = (self._alerting.host, alarm.settings.name, " ".join(alarm.arguments), f"{event.since:.3f}")
+        return alarm.incident or "/".join(words)
+
+    def _mail(self, report: str, to: list[str], group: list[tuple[Alarm, Event]]) -> Mail | None:
+        incidents = [self._incident(alarm, event) for alarm, event in group]
         held_back = sum(alarm.held_back for alarm, _ in group)
         context = {"alerts": [self._context(alarm, event) for alarm, event in group]}
-        mail = self._made(report, "alert", context, to=free, incidents=incidents, held_back=held_back) if free else None
-        for alarm, event in group:
-            if mail is None:
-                alarm.held_back += 1
-            else:
-                alarm.was_told(event, free, now)
-                log.warning("alert %s %s: %s", alarm.settings.name, " ".join(alarm.arguments), event.level)
-        for one in free if mail is not None else ():
-            self._recipients[one] = [*caps.lately(self._recipients.get(one, ()), now), now]
-        return mail
+        return self._made(report, "alert", context, to=to, incidents=incidents, held_back=held_back)
 
     def _made(self, report: str, template: str, context: dict[str, Any], **more: Any) -> Mail | None:
         """The mail; by the built-in template where the site's own cannot show this: nobody is to miss it for that."""
         for built_in in (False, True):
             try:
                 return self._mails.make(report, template, context, built_in=built_in, **more)
-            except Refused as error:
-                log.error("[mail:%s] cannot be made: %s", report, error)  # noqa: TRY400 - the template's fault
+            except (Busy, JournalError):
+                raise
+            except Exception:  # whatever is wrong with one mail must not keep the others
+                log.exception("a mail of [mail:%s] cannot be made", report)
         return None
 
     def _context(self, alarm: Alarm, event: Event) -> dict[str, Any]:
@@ -339,11 +391,10 @@ class Alerts:
             "message": self._message(alarm, event),
             "warning": settings.warning,
             "critical": settings.critical,
-            "incident": alarm.incident,
-            "unit": event.unit,
+            "unit": event.said.unit,
         }
-        if event.value is not None:
-            context["value"] = event.value
+        if event.said.value is not None and event.level != UNKNOWN:
+            context["value"] = event.said.value
         if not settings.sensor:
             context["readings"] = []
         return context
@@ -354,51 +405,32 @@ class Alerts:
 
         report = self._mails.mailing.reports.get(alarm.settings.report)
         w = words(report.language if report else "en")
-        said = [event.message] if event.message else []
+        said = [event.said.message] if event.said.message else []
         if event.kind == Told.FLAPPING:
             said.append(w["flapping"])
-        if event.kind == Told.RECOVERY:
+        if event.ends:
             if not alarm.settings.sensor:
                 said.append(f"{alarm.settings.name}: {w['ok']}")
-            said.append(w["was"].format(state=w.get(alarm.told, alarm.told), time=moment(alarm.began)))
+            was = next(iter(alarm.known.values()), "")
+            said.append(w["was"].format(state=w.get(was, was), time=moment(alarm.began)))
         return "\n".join(said)
-
-    def _keep(self, mails: Sequence[Mail], alarms: Sequence[Alarm], now: float) -> None:
-        memory: dict[str, Any] = {alarm.key: None if alarm.is_quiet else alarm.plain() for alarm in alarms}
-        for mail in mails:
-            memory |= {_RECIPIENT + one: caps.lately(self._recipients.get(one, ()), now) for one in mail.recipients}
-        self._mails.put(mails, memory)
 
     # -- backups ------------------------------------------------------------------------------------------------
 
     def _tell_backup(self, job: str, outcome: Outcome) -> None:
         """Mail the report of a run, and after a bad one that of the first good one."""
-        report, when = (self._alerting.backups or {})[job]
+        report, when = self._alerting.backups.get(job, ("", "never"))
         incident = self._backups.get(job, "")
         bad = outcome.get("status") != "ok"
         changed = bad or any(outcome.get(key) for key in ("done", "left", "differences"))
-        if when == "never" or not (incident or bad or when == "always" or (when == "changes" and changed)):
-            return
+        wanted = incident or bad or when == "always" or (when == "changes" and changed)
         if bad and not incident:
             incident = f"{self._alerting.host}/backup/{job}/{self._clock():.3f}"
-        mail = self._made(report, "backup", outcome, incidents=[incident] if incident else [])
-        if mail is None:
-            return
-        self._mails.put([mail], {_BACKUP + job: incident if bad else None})
+        mails, memory = [], {f"{_DUE}\0{job}": None, f"{_BACKUP}\0{job}": incident if bad else None}
+        if wanted and when != "never":
+            made = self._made(report, "backup", outcome, incidents=[incident] if incident else [])
+            mails = [made] if made else []
+        self._mails.put(mails, memory)
         self._backups[job] = incident if bad else ""
-
-
-def _backup_alert(job: str, report: str) -> AlertSettings:
-    return AlertSettings(f"backup {job}", report)
-
-
-def reading_of(sensor: str, arguments: Sequence[str], outcome: Outcome, at: float, *, trusted: bool) -> Reading:
-    """What alarms need of a check's outcome."""
-    number = number_of(outcome["data"]) if not outcome["error"] and trusted else None
-    metrics = outcome.get("metrics") or [{}]
-    said = [str(outcome.get("stderr", "")).strip()]
-    if number is None:
-        said.insert(0, f"{outcome['error'] or 'no number to trust'}, exit code {outcome['ret_code']}")
-    return Reading(
-        sensor, tuple(arguments), number, str(metrics[0].get("unit", "")), "\n".join(filter(None, said))[:2000], at
-    )
+        if self._due.get(job) is outcome:
+            del self._due[job]

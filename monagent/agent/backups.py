@@ -34,6 +34,8 @@ END_SECONDS = 5.0
 """For the program beside us, once it was killed."""
 LOOK_SECONDS = 5.0
 """How old the answer to `standings()` may be."""
+BUSY = "busy"
+"""The result of a run that was not made because another one was under way."""
 _LOADER = "import sys; sys.path.append(sys.argv[1]); from monagent.sync.helper import main; main(int(sys.argv[2]))"
 
 
@@ -69,7 +71,7 @@ class Backups:
             return _failed(name, mode, f"the configuration has no [backup:{name}] any more")
         with self._lock:
             if name in self._running:
-                return _failed(name, mode, "nothing was done: another run of this job is under way")
+                return _failed(name, mode, "nothing was done: another run of this job is under way") | {"result": BUSY}
             self._running[name] = {"mode": mode, "since": time.time()}
         with contextlib.ExitStack() as stack:
             stack.callback(self._running.pop, name, None)

@@ -6,6 +6,7 @@ Jinja and what else makes mails is loaded with the first mail; an agent that sen
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,8 @@ class Mails:
 
         A job that brought its mail before, and was taken up again after a restart, brings no second one.
         """
-        key = token_of(job)
+        # The arguments may be a megabyte; the key stays for a week.
+        key = hashlib.sha256(token_of(job).encode()).hexdigest()
         try:
             queue = self._opened()
             self._expected[key] = job
@@ -205,6 +207,10 @@ class Mails:
         from monagent.mail.outbox import result_of  # noqa: PLC0415 - loaded long ago
 
         return result_of(fate)
+
+    def ailing(self, _seconds: float) -> str:
+        """What is wrong with the thread that sends."""
+        return self._outbox.ailing() if self._outbox is not None and not self._stopped else ""
 
     def status(self) -> dict[str, Any]:
         """How many mails wait, and why; what `cmd_status` reports."""

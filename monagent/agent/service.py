@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 import monagent
 from monagent.agent import certificates, commands, status_page
-from monagent.agent.alerts import Alerts, reading_of
-from monagent.agent.alerts import Surroundings as AlertSurroundings
+from monagent.agent.alerting import Surroundings as AlertSurroundings
+from monagent.agent.alerting import reading_of
+from monagent.agent.alerts import Alerts
 from monagent.agent.backups import Backups
 from monagent.agent.commands.kind import SHORT, Tools
 from monagent.agent.executor import Executor
@@ -120,12 +121,16 @@ class Agent:
             ),
         )
         self._backups = Backups(sync_jobs(settings))
+        self._trusted = trusted_by(settings)
         self._mails = Mails(settings.agent.state, mailing(settings), self._mail_sources, self._finish_late)
         self._alerts = Alerts(
             alerting(settings),
             self._mails,
             AlertSurroundings(
-                away_since=lambda: self._relay.away_since, away_message=self._away_message, overdue=self._overdue
+                away_since=lambda: self._relay.away_since,
+                last_delivery=lambda: self._relay.last_delivery,
+                away_message=self._away_message,
+                overdue=self._overdue,
             ),
         )
         self._tools = self._tools_for(settings)
@@ -175,6 +180,8 @@ class Agent:
                 "journal": self._journal.ailing,
                 "executor": self._executor.ailing,
                 "relay": self._relay.ailing,
+                "alerts": self._alerts.ailing,
+                "mail": self._mails.ailing,
             }
         )
 
@@ -376,6 +383,7 @@ class Agent:
         self._settings = settings
         self._backups.jobs = sync_jobs(settings)
         self._backups.begin()
+        self._trusted = trusted_by(settings)
         self._mails.use(mails)
         self._alerts.use(alerting(settings))
         self._tools = self._face.tools = self._tools_for(settings)
@@ -458,20 +466,18 @@ class Agent:
         if job.command.method == SUBMIT_READING:
             name, arguments = job.command.arguments
             if self._alerts.watches(name):
-                trusted = trusted_by(self._settings)(name, outcome["ret_code"])
+                trusted = self._trusted(name, outcome["ret_code"])
                 self._alerts.note_reading(reading_of(name, arguments, outcome, finished, trusted=trusted))
         elif job.command.method == SYNC_BACKUP:
             self._alerts.note_backup(job.command.arguments[0], outcome)
 
     def _mail_sources(self) -> Sources:
-        return mail_sources(self._settings.agent.state, trusted_by(self._settings), lambda: self._backups.jobs)
+        return mail_sources(self._settings.agent.state, self._trusted, lambda: self._backups.jobs)
 
-    def _away_message(self) -> str:
-        counts, away = self._journal.counts(), self._relay.away_since or time.time()
-        return (
-            f"the monitoring server {self._upstream.url} has taken nothing for {age(time.time() - away)};"
-            f" {counts['finished']} results wait here"
-        )
+    def _away_message(self, since: float) -> str:
+        waiting = self._journal.counts()["finished"]
+        away = age(time.time() - since)
+        return f"the monitoring server {self._upstream.url} has taken nothing for {away}; {waiting} results wait here"
 
     def _overdue(self) -> dict[str, str]:
         return {name: one.problem for name, one in self._backups.standings().items() if one.problem}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monagent.agent.alarm import AlertSettings
-from monagent.agent.alerts import Alerting
+from monagent.agent.alerting import Alerting
 from monagent.agent.history import Trusted, readings
 from monagent.agent.spool import JOURNAL_FILE
 from monagent.alarms import ranges

@@ -10,8 +10,8 @@ RESERVED = 2
 
 
 def lately(sent: Sequence[float], now: float) -> tuple[float, ...]:
-    """Of the times at which something was told, those that still count (a clock that stepped back forgets nothing)."""
-    return tuple(when for when in sent if now - when < WINDOW_SECONDS)
+    """Of the times at which something was told, those that still count; none is ahead of a clock that was set back."""
+    return tuple(min(when, now) for when in sent if now - when < WINDOW_SECONDS)
 
 
 def room(sent: Sequence[float], cap: int, now: float, *, grave: bool, ends: bool) -> bool:
@@ -21,11 +21,11 @@ def room(sent: Sequence[float], cap: int, now: float, *, grave: bool, ends: bool
         sent: when something was told before.
         cap: how many in a day.
         now: seconds since the epoch.
-        grave: an outage that has settled; may use what is reserved.
-        ends: it is the end of something told. Room for it was kept when that was told.
+        grave: an outage that lasts; may use what is reserved.
+        ends: it is the end of something told.
     """
     used = len(lately(sent, now))
     if ends:
         return used < cap
-    # Whatever begins keeps room for its own end.
+    # Whatever begins leaves room for an end.
     return used + 1 < (cap if grave else cap - RESERVED)

@@ -23,10 +23,17 @@ class Range:
     inside: bool = False
 
     def alerts(self, number: float, margin: float = 0.0) -> bool:
-        """Whether that number is a bad one, or is nearer than `margin` to those that are."""
+        """Whether that number is a bad one, or is nearer than `margin` to those that are.
+
+        Below a range that begins at 0 there is mostly nothing, so 0 is as good as a number can be.
+        """
         if self.inside:
             return self.low - margin <= number <= self.high + margin
-        return not self.low + margin <= number <= self.high - margin
+        return not self.low + (margin if self.low else 0.0) <= number <= self.high - margin
+
+    def leaves_room(self, margin: float) -> bool:
+        """Whether any number is good by that margin."""
+        return self.inside or self.low + (margin if self.low else 0.0) <= self.high - margin
 
 
 def parse(text: str) -> Range | None:

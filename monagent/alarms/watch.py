@@ -13,8 +13,8 @@ from enum import StrEnum
 from monagent.alarms.ranges import Range
 
 OK, WARNING, UNKNOWN, CRITICAL = "ok", "warning", "unknown", "critical"
-LEVELS = (OK, WARNING, UNKNOWN, CRITICAL)
-"""From good to bad."""
+LEVELS = (OK, WARNING, CRITICAL)
+"""Of numbers, from good to bad. UNKNOWN is none of them: there was no number to trust."""
 FLAP_CHANGES, FLAP_SECONDS = 6, 3600.0
 """So many changes within so long are flapping."""
 CALM_SECONDS = 600.0
@@ -69,6 +69,7 @@ class Watch:
 
     Attributes:
         state: in force.
+        base: the last one that a number made.
         since: when it began.
         told: the level that people were told last.
         told_at: when.
@@ -78,6 +79,7 @@ class Watch:
     """
 
     state: str = OK
+    base: str = OK
     since: float = 0.0
     told: str = OK
     told_at: float = 0.0
@@ -88,7 +90,7 @@ class Watch:
 
 def observe(watch: Watch, rule: Rule, number: float | None, now: float) -> tuple[Watch, Told]:
     """What a reading makes of it, and whether that is to be told."""
-    return step(watch, rule, rule.level(number, watch.state), now)
+    return step(watch, rule, rule.level(number, watch.base), now)
 
 
 def step(watch: Watch, rule: Rule, level: str, now: float) -> tuple[Watch, Told]:
@@ -99,6 +101,7 @@ def step(watch: Watch, rule: Rule, level: str, now: float) -> tuple[Watch, Told]
     if state != watch.state:
         changes = (*[when for when in watch.changes if 0 <= now - when < FLAP_SECONDS], now)[-FLAP_CHANGES:]
         watch = replace(watch, state=state, since=now, changes=changes)
+        watch = watch if state == UNKNOWN else replace(watch, base=state)
     if watch.flapping:
         return _while_flapping(watch, now)
     if len(watch.changes) >= FLAP_CHANGES and watch.changes[-1] == now:
@@ -107,13 +110,16 @@ def step(watch: Watch, rule: Rule, level: str, now: float) -> tuple[Watch, Told]
 
 
 def _believed(state: str, level: str, last: Sequence[str], runs: int) -> str:
-    """Better counts at once; worse when the last `runs` readings were all at least as bad."""
-    if LEVELS.index(level) <= LEVELS.index(state):
+    """Better counts at once; worse, and no number at all, when it was so for `runs` readings."""
+    in_a_row = len(last) >= runs
+    if level == UNKNOWN:
+        return UNKNOWN if in_a_row and set(last) == {UNKNOWN} else state
+    if level == OK or (state != UNKNOWN and LEVELS.index(level) <= LEVELS.index(state)):
         return level
-    if len(last) < runs:
+    if not in_a_row or (state == UNKNOWN and UNKNOWN in last):
         return state
-    least = min(last, key=LEVELS.index)
-    return max(least, state, key=LEVELS.index)
+    least = min((one for one in last if one != UNKNOWN), key=LEVELS.index)
+    return least if state == UNKNOWN else max(least, state, key=LEVELS.index)
 
 
 def _while_flapping(watch: Watch, now: float) -> tuple[Watch, Told]:
@@ -127,6 +133,6 @@ def _told(watch: Watch, rule: Rule, now: float) -> tuple[Watch, Told]:
     if watch.state != watch.told:
         told = Told.RECOVERY if watch.state == OK else Told.PROBLEM
         return replace(watch, told=watch.state, told_at=now), told
-    if watch.state != OK and rule.remind and now - watch.told_at >= rule.remind:
+    if watch.state != OK and rule.remind and not 0 <= now - watch.told_at < rule.remind:
         return replace(watch, told_at=now), Told.REMINDER
     return watch, Told.NOTHING

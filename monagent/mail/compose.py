@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monagent.errors import Refused
+from monagent.errors import JournalError, Refused
 from monagent.mail import message, views
 from monagent.mail.context import Alert, alerts_of, cleaned, report_of
 from monagent.mail.example import example
@@ -20,6 +21,8 @@ from monagent.mail.settings import BUILT_IN, ReportSettings
 from monagent.mail.text import one_line
 from monagent.mail.views import View, moment
 from monagent.mail.words import LANGUAGES, words
+
+log = logging.getLogger(__name__)
 
 HTML_LIMIT = 90_000
 """Bytes. Gmail cuts at 102 KB."""
@@ -172,7 +175,7 @@ class Composer:
         w = common["w"]
         if report.template == "alert":
             alerts = alerts_of(context)
-            recent = {alert: self._sources.recent(alert) for alert in alerts[: views.PLOTS] if alert.readings is None}
+            recent = {alert: self._recent(alert) for alert in alerts[: views.PLOTS] if alert.readings is None}
             return lambda rows: views.alert_view(alerts, lambda alert: recent.get(alert, ()), w, self._host, rows)
         if report.template == "report":
             record = report_of(context)
@@ -184,6 +187,14 @@ class Composer:
             return lambda rows: views.backup_view(run, now, w, rows)
         members = cleaned(context)
         return lambda _rows: View({**members, "context": members}, "ok")
+
+    def _recent(self, alert: Alert) -> Points:
+        """The readings for a plot; a mail without one is better than none."""
+        try:
+            return self._sources.recent(alert)
+        except JournalError as error:
+            log.warning("no plot of %s: %s", alert.subject, error)
+            return ()
 
     def _backup(self, context: Mapping[str, Any]) -> Mapping[str, Any]:
         job = context.get("job")

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from monagent.errors import JournalError, Unavailable
 from monagent.mail import queue
@@ -24,6 +24,8 @@ GIVE_UP_SECONDS = 3 * 86_400.0
 FIRST_PAUSE, LAST_PAUSE = 5.0, 1800.0
 HOLD_SECONDS = 300.0
 """Between logins, once one was refused: some servers shut out who tries too often."""
+CHANCE_SECONDS = 3600.0
+"""How long sending must have failed here before anything is given up."""
 IDLE_SECONDS = 5.0
 """How long a connection is kept with nothing to send."""
 TIDY_SECONDS = 3600.0
@@ -62,7 +64,9 @@ class Outbox:
         self._pause = 0.0
         self._resume = 0.0
         self._tidied = 0.0
-        self._complaint = ""
+        self._renewed = False
+        self._broken = 0
+        self._trouble_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self.held = ""
         self.away = ""
@@ -79,8 +83,12 @@ class Outbox:
     def use(self, servers: Sequence[Server]) -> None:
         """From now on send by these; what was held for a wrong login is tried at once."""
         self._servers = tuple(servers)
-        self._resume, self._pause = 0.0, 0.0
+        self._renewed = True
         self._woken.set()
+
+    def ailing(self) -> str:
+        """What is wrong with the thread."""
+        return "" if self._thread.is_alive() else "the thread that sends mail is gone"
 
     def stop(self, deadline: float) -> None:
         """Stop after the mail under way, or at `deadline` (monotonic seconds). What is left stays in the queue."""
@@ -106,26 +114,29 @@ class Outbox:
     def _turn(self) -> None:
         """Send one mail, or wait for one."""
         self._woken.clear()
+        if self._renewed:
+            self._renewed = False
+            self._resume, self._pause, self._broken = 0.0, 0.0, 0
+            self._part()
         if time.monotonic() - self._tidied > TIDY_SECONDS or not self._tidied:
             self._queue.tidy()
             self._tidied = time.monotonic()
         left = self._resume - time.monotonic()
-        due = self._queue.next_due() if left <= 0 else None
+        if left > 0:
+            self._idle(min(left, ROUND_SECONDS))
+            return
+        due, when = self._queue.next_due()
         if due is None:
-            self._idle(left)
+            self._idle(ROUND_SECONDS if when is None else min(max(when - self._clock(), 0.05), ROUND_SECONDS))
             return
         try:
             self._send(due)
         except LoginRefused as error:
-            self._hold(str(error))
+            self._hold(error)
         except Unavailable as error:
             self._go_away(str(error))
 
-    def _idle(self, left: float) -> None:
-        when = self._queue.next_time()
-        seconds = ROUND_SECONDS if when is None else min(max(when - self._clock(), 0.2), ROUND_SECONDS)
-        if left > 0:
-            seconds = min(left, ROUND_SECONDS)
+    def _idle(self, seconds: float) -> None:
         if self._session is not None and seconds > IDLE_SECONDS:
             if self._wait(IDLE_SECONDS):
                 return
@@ -144,63 +155,93 @@ class Outbox:
     # -- one mail -----------------------------------------------------------------------------------------------
 
     def _send(self, due: Due) -> None:
-        session = self._joined()
-        try:
-            replies = session.send(due.sender, due.recipients, due.data)
-        except MailTooLarge as error:
-            if due.has_lean:
-                log.warning(
-                    "mail %d of [mail:%s] is too large for %s, sent without attachments",
-                    due.id,
-                    due.report,
-                    session.server,
-                )
-                self._queue.shrink(due.id)
-                return
-            replies = dict.fromkeys(due.recipients, Reply(552, str(error)))
-        except Unavailable:
-            self._part()
-            raise
-        if any(reply.taken for reply in replies.values()):
-            self._back()
-        self._settle(due, replies)
+        """Offer a mail to each server in turn, until each recipient has it, or is refused for good."""
+        replies: dict[str, Reply] = {}
+        broken: Unavailable | None = None
+        left = list(due.recipients)
+        for session in self._sessions():
+            try:
+                replies |= session.send(due.sender, left, due.data)
+            except MailTooLarge as error:
+                if due.has_lean:
+                    log.warning(
+                        "mail %d of [mail:%s] is too large for %s, sent without attachments",
+                        due.id,
+                        due.report,
+                        session.server,
+                    )
+                    self._queue.shrink(due.id)
+                    return
+                replies |= dict.fromkeys(left, Reply(552, str(error)))
+            except Unavailable as error:
+                broken = error
+                self._part()
+                continue
+            left = [address for address in left if replies[address].passing]
+            if not left:
+                break
+        if replies:
+            self._settle(due, replies)
+        elif broken is not None:
+            self._hung_up(due, broken)
 
-    def _joined(self) -> Session:
-        """The session there is, or one with the first server that lets us in."""
+    def _sessions(self) -> Iterator[Session]:
+        """The session there is, then one with each server that lets us in.
+
+        Raises:
+            LoginRefused, Unavailable: none did.
+        """
+        tried: Server | None = None
         if self._session is not None:
-            return self._session
+            tried = self._session.server
+            yield self._session
         refused: LoginRefused | None = None
         away: list[str] = []
+        joined = tried is not None
         for server in self._servers:
+            if server == tried:
+                continue
             try:
-                self._session = self._join(server)
+                session = self._join(server)
             except LoginRefused as error:
                 refused = refused or error
             except Unavailable as error:
                 away.append(str(error))
             else:
-                return self._session
-        if refused:
-            raise refused
-        raise Unavailable("; ".join(away) or "no mail server is configured")
+                self._part()
+                self._session, joined = session, True
+                yield session
+        if not joined:
+            raise refused or Unavailable("; ".join(away) or "no mail server is configured")
+
+    def _hung_up(self, due: Due, error: Unavailable) -> None:
+        """The servers hang up on this mail, or on all: the next one shows which."""
+        log.warning("mail %d of [mail:%s] is tried again: %s", due.id, due.report, error)
+        self._save(due, {}, self._clock() + _pause(due.attempts))
+        self._broken += 1
+        if self._broken > 1:
+            raise error
 
     def _settle(self, due: Due, replies: Mapping[str, Reply]) -> None:
         expired = self._clock() - due.made > GIVE_UP_SECONDS
         verdicts = {address: _verdict(reply, expired=expired) for address, reply in replies.items()}
-        until = self._clock() + _pause(due.attempts)
         self._note(due, replies)
-        # The server has it now: sending it again because our disk is full would be wrong.
+        fate = self._save(due, verdicts, self._clock() + _pause(due.attempts))
+        if any(reply.taken for reply in replies.values()):
+            self._back()
+        if fate.settled is not None:
+            self._on_settled(fate)
+
+    def _save(self, due: Due, verdicts: Mapping[str, tuple[str, str]], until: float) -> Fate:
+        """Write down what the server said, however long the disk is full: it has the mail now, and must not get it again."""
         while True:
             try:
-                fate = self._queue.settle(due.id, verdicts, until=until)
-                break
+                return self._queue.settle(due.id, verdicts, until=until)
             except JournalError as error:
                 log.error("%s; nothing is sent until it can be", error)  # noqa: TRY400
                 if self._stopping:
                     raise
                 time.sleep(SAVE_SECONDS)
-        if fate.settled is not None:
-            self._on_settled(fate)
 
     def _note(self, due: Due, replies: Mapping[str, Reply]) -> None:
         taken = sum(reply.taken for reply in replies.values())
@@ -220,31 +261,38 @@ class Outbox:
 
     # -- when nothing can be sent -------------------------------------------------------------------------------
 
-    def _hold(self, reason: str) -> None:
-        if self.held != reason:
-            self.held = reason
+    def _hold(self, error: LoginRefused) -> None:
+        if not self.held:
             log.error(
-                "no mail is sent: %s; see [mail] user and password_file. Tried again every %.0f s", reason, HOLD_SECONDS
+                "no mail is sent: %s; see [mail] user and password_file. Tried again every %.0f s", error, HOLD_SECONDS
             )
-        self._resume = time.monotonic() + HOLD_SECONDS
-        self._give_up(reason)
+        self.held = str(error)
+        self._rest(HOLD_SECONDS, self.held)
 
     def _go_away(self, reason: str) -> None:
         self._part()
-        self.away = reason
-        if self._complaint != reason:
-            self._complaint = reason
+        if not self.away:
             log.warning("no mail can be sent now: %s; mails are kept and tried again", reason)
+        self.away = reason
         self._pause = min(max(self._pause * 2, FIRST_PAUSE), LAST_PAUSE)
-        self._resume = time.monotonic() + self._pause * random.uniform(0.7, 1.0)
-        self._give_up(reason)
+        self._rest(self._pause * random.uniform(0.7, 1.0), reason)
+
+    def _rest(self, seconds: float, reason: str) -> None:
+        self._resume = time.monotonic() + seconds
+        if self._trouble_since is None:
+            self._trouble_since = time.monotonic()
+        # The host may have been off for days: what waits gets a chance first.
+        if time.monotonic() - self._trouble_since >= CHANCE_SECONDS:
+            self._give_up(reason)
 
     def _back(self) -> None:
-        if self.held or self.away:
+        trouble = self.held or self.away
+        self.held = self.away = ""
+        self._trouble_since, self._pause, self._broken = None, 0.0, 0
+        if trouble:
             log.warning("mail can be sent again")
-            self._queue.hurry()
-        self.held = self.away = self._complaint = ""
-        self._pause = 0.0
+            with contextlib.suppress(JournalError):  # they are tried later then
+                self._queue.hurry()
 
     def _give_up(self, reason: str) -> None:
         """Mails that waited for too long are not sent any more."""
@@ -258,8 +306,7 @@ class Outbox:
                 GIVE_UP_SECONDS / 86_400,
                 reason,
             )
-            with contextlib.suppress(Exception):
-                self._on_settled(settled)
+            self._on_settled(settled)
 
 
 def _verdict(reply: Reply, *, expired: bool) -> tuple[str, str]:

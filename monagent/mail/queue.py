@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,7 @@ class Queue:
             (count, size) = db.execute(
                 "select count(*), coalesce(sum(length(whole) + coalesce(length(lean), 0)), 0) from mail where settled is null"
             ).fetchone()
+            size += sum(len(mail.whole) + len(mail.lean or b"") for mail in mails)
             if mails and (count + len(mails) > LIMIT or size > LIMIT_BYTES):
                 raise Busy(
                     f"{count} mails of {size} bytes wait already; none is taken until the mail server takes some"
@@ -158,12 +161,22 @@ class Queue:
 
     # -- out ----------------------------------------------------------------------------------------------------
 
-    def next_due(self) -> Due | None:
-        """The oldest mail that may go now, for those of its recipients who do not wait for an earlier one."""
-        now = self._clock()
-        # A time far ahead was set by a clock that has stepped back since.
-        found = self._all(_DUE, {"now": now, "far": now + FAR_SECONDS, "young": now - ORDER_SECONDS})
-        return self._due(found[0][0], json.loads(found[0][1])) if found else None
+    def next_due(self) -> tuple[Due | None, float | None]:
+        """The oldest mail that may go now, for those of its recipients who do not wait for an earlier one.
+
+        Returns:
+            That mail; or None, and when to look again (seconds since the epoch; None: when there is a new one).
+        """
+        held = _Held(self._clock())
+        try:
+            with self._lock:
+                for number, rows in groupby(self._db.execute(_WAITING_MAILS), itemgetter(0)):
+                    free = held.free(list(rows))
+                    if free:
+                        return self._due(number, free), None
+        except sqlite3.Error as error:
+            raise JournalError(f"{self._path}: cannot be read: {error}") from error
+        return None, held.until
 
     def _due(self, number: int, addresses: Sequence[str]) -> Due:
         ((report, sender, whole, lean, too_large, attempts, made),) = self._all(
@@ -172,11 +185,6 @@ class Queue:
         data = lean if too_large and lean is not None else whole
         has_lean = lean is not None and not too_large
         return Due(number, report, sender, tuple(addresses), data, has_lean, attempts, made)
-
-    def next_time(self) -> float | None:
-        """When the next mail may be tried (seconds since the epoch), None when none waits."""
-        ((when,),) = self._all("select min(next_try) from mail where settled is null")
-        return None if when is None else float(when)
 
     def settle(self, number: int, verdicts: Mapping[str, tuple[str, str]], *, until: float | None = None) -> Fate:
         """Note what became of recipients: a state and the server's reply; those that wait are tried again at `until`."""
@@ -245,21 +253,9 @@ class Queue:
             db.execute("delete from thread where made < ?", (now - THREAD_SECONDS,))
 
 
-_DUE = """
-select m.id, (
-    select json_group_array(address) from (
-        select r.address from recipient r where r.mail = m.id and r.state = 'waiting' and not exists (
-            select 1 from recipient w indexed by recipient_waiting join mail e on e.id = w.mail
-            where w.address = r.address and w.state = 'waiting' and w.mail < m.id and (
-                (e.made > :young and e.made <= :now) or exists (
-                    select 1 from thread mine join thread its on its.incident = mine.incident
-                    where mine.message_id = m.message_id and its.message_id = e.message_id
-                )
-            )
-        ) order by r.address
-    )
-) free
-from mail m where m.settled is null and (m.next_try <= :now or m.next_try > :far) and free <> '[]' order by m.id limit 1
+_WAITING_MAILS = """
+select m.id, m.made, m.next_try, m.incidents, r.address from mail m join recipient r on r.mail = m.id and r.state = 'waiting'
+where m.settled is null order by m.id, r.address
 """
 _WAITING_RECIPIENTS = "select address from recipient where mail = ? and state = 'waiting' order by address"
 _RECIPIENTS = "select address, state, reply from recipient where mail = ? order by address"
@@ -280,3 +276,36 @@ def _insert(db: sqlite3.Connection, mail: Mail, now: float) -> None:
         db.execute("insert into recipient (mail, address) values (?, ?)", (cursor.lastrowid, address))
     for incident in mail.incidents:
         db.execute("insert or ignore into thread values (?, ?, ?)", (incident, mail.message_id, now))
+
+
+class _Held:
+    """Goes through the waiting mails, the oldest first, and remembers who waits for which."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._young: set[str] = set()
+        self._incidents: set[tuple[str, str]] = set()
+        self.until: float | None = None
+
+    def free(self, rows: Sequence[tuple[int, float, float, str, str]]) -> list[str]:
+        """The recipients of the next mail that may have it now."""
+        _, made, next_try, incidents_text, _ = rows[0]
+        incidents: list[str] = json.loads(incidents_text)
+        addresses = [row[4] for row in rows]
+        free = [one for one in addresses if one not in self._young and not self._holds(one, incidents)]
+        # A time far ahead was set by a clock that has stepped back since.
+        if free and not self._now < next_try <= self._now + FAR_SECONDS:
+            return free
+        if free:
+            self._look_again(next_try)
+        if 0 <= self._now - made < ORDER_SECONDS:
+            self._young.update(addresses)
+            self._look_again(made + ORDER_SECONDS)
+        self._incidents.update((one, incident) for one in addresses for incident in incidents)
+        return []
+
+    def _holds(self, address: str, incidents: Sequence[str]) -> bool:
+        return any((address, incident) in self._incidents for incident in incidents)
+
+    def _look_again(self, when: float) -> None:
+        self.until = when if self.until is None else min(self.until, when)

@@ -25,7 +25,6 @@ create table if not exists recipient (
     reply       text not null default '',
     primary key (mail, address)
 ) without rowid;
-create index if not exists recipient_waiting on recipient (address, mail) where state = 'waiting';
 -- The mails of one incident form one thread.
 create table if not exists thread (
     incident    text not null,
@@ -34,7 +33,6 @@ create table if not exists thread (
     primary key (incident, message_id)
 ) without rowid;
 create index if not exists thread_made on thread (made);
-create index if not exists thread_mail on thread (message_id);
 -- What the agent's alarms remember; changed together with the mails that tell of it.
 create table if not exists memory (
     name        text primary key,

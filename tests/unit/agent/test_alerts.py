@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from monagent.agent.alarm import AlertSettings
-from monagent.agent.alerts import GROUP_SECONDS, LOOK_SECONDS, Alerting, Alerts, Reading, Surroundings
+from monagent.agent.alarm import AlertSettings, Said
+from monagent.agent.alerting import Alerting, Reading, Surroundings
+from monagent.agent.alerts import GROUP_SECONDS, LOOK_SECONDS, Alerts
 from monagent.agent.mails import Mails
 from monagent.alarms import quiet
 from monagent.alarms.caps import WINDOW_SECONDS
 from monagent.alarms.ranges import parse
 from monagent.alarms.watch import CALM_SECONDS, Rule
+from monagent.errors import Busy, JournalError
 from monagent.mail.compose import Sources
 from monagent.mail.settings import Mailing, ReportSettings
 
@@ -37,6 +39,7 @@ class Bench:
         self.directory = directory
         self.now = NOON
         self.away: float | None = None
+        self.taken: float | None = None
         self.overdue: dict[str, str] = {}
         self.alerting = alerting
         self.mailing = Mailing(
@@ -51,7 +54,9 @@ class Bench:
     def start(self) -> None:
         """Make them anew, of what is on disk."""
         self.mails = Mails(self.directory, self.mailing, Sources, lambda _job, _outcome: None)
-        surroundings = Surroundings(lambda: self.away, lambda: "nothing was taken", lambda: self.overdue)
+        surroundings = Surroundings(
+            lambda: self.away, lambda: self.taken, lambda _since: "nothing was taken", lambda: self.overdue
+        )
         clock: Callable[[], float] = lambda: self.now  # noqa: E731
         self.alerts = Alerts(self.alerting, self.mails, surroundings, clock, clock)
         self.alerts._load()
@@ -66,7 +71,7 @@ class Bench:
     ) -> None:
         """Readings, one after the other."""
         for number in numbers:
-            self.alerts._judge(Reading(sensor, arguments, number, "", "", self.now))
+            self.alerts._judge(Reading(sensor, arguments, Said(number), self.now))
             self.wait(seconds)
 
     def wait(self, seconds: float) -> None:
@@ -99,7 +104,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Bench] = []
 
     def make(*alerts: AlertSettings, server: Any = None, backups: Any = None, **options: Any) -> Bench:
-        made.append(Bench(tmp_path, Alerting("web1", alerts, server, backups), **options))
+        made.append(Bench(tmp_path, Alerting("web1", alerts, server, backups or {}), **options))
         return made[-1]
 
     yield make
@@ -154,10 +159,10 @@ def test_500_alarms_at_once_are_one_mail(make: Make) -> None:
     """And so is their end."""
     bench = make(LOAD)
     for number in range(500):
-        bench.alerts._judge(Reading("load", (str(number),), 9.0, "", "", bench.now))
+        bench.alerts._judge(Reading("load", (str(number),), Said(9.0), bench.now))
     bench.wait(60)
     for number in range(500):
-        bench.alerts._judge(Reading("load", (str(number),), 1.0, "", "", bench.now))
+        bench.alerts._judge(Reading("load", (str(number),), Said(1.0), bench.now))
     bench.wait(60)
     alarm, end = bench.sent()
 
@@ -201,7 +206,7 @@ def test_a_problem_that_found_no_room_is_told_once_it_lasts(make: Make) -> None:
     assert len(bench.sent()) == used
     bench.wait(200)
 
-    assert bench.subjects()[used:] == ["CRITICAL: load on web1"]
+    assert bench.subjects()[used:] == ["CRITICAL: load on web1 (9)"]
     assert "held back since the last one" in bench.sent()[-1].get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
@@ -255,13 +260,13 @@ def test_quiet_hours_let_only_critical_through(make: Make) -> None:
     assert bench.subjects() == ["CRITICAL: load x on web1 (9)"]
     bench.wait(3600)
 
-    assert bench.subjects()[1:] == ["WARNING: load on web1"]
+    assert bench.subjects()[1:] == ["WARNING: load on web1 (5)"]
 
 
 def test_no_number_is_unknown_and_says_why(make: Make) -> None:
     """With what the sensor said."""
     bench = make(LOAD)
-    bench.alerts._judge(Reading("load", (), None, "", "timeout, exit code -9\ndisk hangs", bench.now))
+    bench.alerts._judge(Reading("load", (), Said(None, "", "timeout, exit code -9\ndisk hangs"), bench.now))
     bench.wait(60)
 
     assert bench.subjects() == ["UNKNOWN: load on web1"]
@@ -276,7 +281,7 @@ def test_a_server_that_takes_nothing_is_an_alarm_of_the_agents_own(make: Make) -
     assert bench.sent() == []
     bench.wait(60)
     assert bench.subjects() == ["CRITICAL: nothing was taken on web1"]
-    bench.away = None
+    bench.away, bench.taken = None, bench.now
     bench.wait(60)
 
     assert bench.subjects()[1:] == ["OK: server: OK on web1"]
@@ -313,7 +318,8 @@ def test_the_report_of_a_backup_is_mailed_when_it_should(make: Make, when: str, 
     bad = {**good, "status": "error", "message": "bad", "result": "different"}
     changed = {**good, "message": "changed", "done": {"copied": 1}}
     for outcome in (good, bad, bad, good, changed, good):
-        bench.alerts._tell_backup("nightly", outcome)
+        bench.alerts.note_backup("nightly", outcome)
+        bench.wait(10)
     mails = bench.sent()
 
     assert [mail.get_body(("plain",)).get_content().splitlines()[1] for mail in mails] == mailed.split()  # type: ignore[union-attr]
@@ -326,8 +332,9 @@ def test_sections_that_are_gone_are_watched_no_more(make: Make) -> None:
     """After a reload."""
     bench = make(LOAD)
     bench.read(9)
-    bench.alerts.use(Alerting("web1"))
+    bench.alerts._take(Alerting("web1"))
     bench.read(1)
+    assert not [name for name in bench.mails.remembered() if name.startswith("alarm")]
 
     assert len(bench.sent()) == 1
 
@@ -343,3 +350,168 @@ def test_a_template_that_fails_costs_no_alarm(make: Make, tmp_path: Path) -> Non
     bench.read(9)
 
     assert bench.subjects() == ["CRITICAL: load on web1 (9)"]
+
+
+def test_a_queue_that_takes_nothing_for_a_while_loses_no_alarm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, or a full queue."""
+    bench = make(LOAD)
+    put = bench.mails.put
+
+    def fail(mails: Any, memory: Any = None) -> None:
+        if mails:
+            raise Busy("full")
+        put(mails, memory)
+
+    monkeypatch.setattr(bench.mails, "put", fail)
+    bench.read(9)
+    assert bench.sent() == []
+    monkeypatch.undo()
+    bench.wait(60)
+
+    assert bench.subjects() == ["CRITICAL: load on web1 (9)"]
+
+
+def test_a_mail_that_cannot_be_made_keeps_no_other(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with it."""
+    bench = make(LOAD, replace(LOAD, name="other", report="night", sensor="disk"))
+    make_mail = bench.mails.make
+
+    def fail(name: str, *arguments: Any, **more: Any) -> Any:
+        if name == "ops":
+            raise RecursionError("no")
+        return make_mail(name, *arguments, **more)
+
+    monkeypatch.setattr(bench.mails, "make", fail)
+    bench.read(9)
+    bench.read(9, sensor="disk")
+
+    assert bench.subjects() == ["CRITICAL: disk on web1 (9)"]
+
+
+def test_a_plot_that_cannot_be_drawn_costs_no_alarm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal cannot be read."""
+
+    def fail(_alert: object) -> Any:
+        raise JournalError("unreadable")
+
+    bench = make(LOAD)
+    monkeypatch.setattr(bench.mails, "_sources", lambda: Sources(recent=fail))
+    bench.read(9)
+
+    assert bench.subjects() == ["CRITICAL: load on web1 (9)"]
+
+
+def test_the_server_is_away_until_it_takes_something_also_over_a_restart(make: Make) -> None:
+    """A restart knows nothing of the server at first: that is no recovery, and no new half hour."""
+    bench = make(server=(AlertSettings("server", "ops"), 1800.0))
+    bench.away = bench.now
+    bench.wait(1000)
+    bench.away = None
+    bench.restart()
+    bench.wait(1000)
+    assert bench.subjects() == ["CRITICAL: nothing was taken on web1"]
+    bench.restart()
+    bench.wait(600)
+    assert len(bench.sent()) == 1
+    bench.taken = bench.now
+    bench.wait(60)
+
+    assert bench.subjects()[1:] == ["OK: server: OK on web1"]
+
+
+def test_an_end_that_finds_no_room_is_told_when_there_is_some(make: Make) -> None:
+    """Three are told, and the recipient's cap is four."""
+    alerts = [replace(LOAD, name=f"load{number}", sensor=f"load{number}") for number in range(3)]
+    bench = make(*alerts, cap=4)
+    for alert in alerts:
+        bench.alerts._judge(Reading(alert.sensor, (), Said(9.0), bench.now))
+    bench.wait(60)
+    for alert in alerts:
+        bench.read(1, sensor=alert.sensor, seconds=120)
+    bench.wait(WINDOW_SECONDS)
+
+    assert bench.subjects()[0] == "CRITICAL: 3 alerts on web1"
+    ended = " ".join(mail.get_body(("plain",)).get_content() for mail in bench.sent()[1:])  # type: ignore[union-attr]
+    assert [name for name in ("load0", "load1", "load2") if f"{name} is OK" not in ended] == []
+
+
+def test_who_had_no_room_hears_of_an_outage_that_lasts(make: Make) -> None:
+    """And of its end; what is reserved is for that."""
+    bench = make(LOAD, cap=6, to=("boss@b.c", "x@b.c"))
+    bench.alerts._recipients["boss@b.c"] = (bench.now,) * 4
+    bench.read(9, seconds=120)
+    assert [mail["to"] for mail in bench.sent()] == ["x@b.c"]
+    bench.wait(CALM_SECONDS)
+    bench.read(1)
+
+    assert [mail["to"] for mail in bench.sent()] == ["x@b.c", "boss@b.c", "x@b.c, boss@b.c"]
+
+
+def test_nothing_is_done_while_nobody_has_room(make: Make) -> None:
+    """An outage that nobody may be told of is not counted again and again."""
+    bench = make(LOAD, cap=4)
+    bench.alerts._recipients["a@b.c"] = (bench.now,) * 4
+    bench.read(9)
+    bench.wait(3600)
+
+    assert bench.sent() == []
+    (alarm,) = bench.alerts._alarms.values()
+    assert (alarm.held_back, alarm.pending, alarm.incident) == (1, [], "")
+
+
+def test_a_check_that_a_section_does_not_watch_any_more_is_forgotten(make: Make) -> None:
+    """Its arguments were changed."""
+    bench = make(replace(LOAD, arguments=("a",)))
+    bench.read(9, arguments=("a",))
+    bench.alerts._take(Alerting("web1", (replace(LOAD, arguments=("b",)),)))
+
+    assert bench.alerts._alarms == {}
+    bench.restart()
+    assert bench.alerts._alarms.keys() == set()
+
+
+def test_only_what_is_not_well_is_remembered(make: Make) -> None:
+    """Thousands of checks that are well cost nothing, and blind nobody."""
+    bench = make(LOAD)
+    for number in range(3000):
+        bench.alerts._judge(Reading("load", (str(number),), Said(1.0), bench.now))
+    bench.read(9, arguments=("/var",))
+    bench.read(1, arguments=("/var",))
+    assert len(bench.alerts._alarms) == 1
+    bench.wait(2 * WINDOW_SECONDS)
+
+    assert bench.alerts._alarms == {}
+    assert [name for name in bench.mails.remembered() if name.startswith("alarm")] == []
+
+
+def test_a_clock_that_was_ahead_mutes_nobody(make: Make) -> None:
+    """It is set back by a year."""
+    bench = make(replace(LOAD, cap=4))
+    bench.now += 400 * WINDOW_SECONDS
+    bench.read(9, 1, 9, 1, seconds=1000)
+    bench.now -= 400 * WINDOW_SECONDS
+    before = len(bench.sent())
+    bench.wait(WINDOW_SECONDS + 60)
+    bench.read(9, seconds=1000)
+
+    assert len(bench.sent()) == before + 1
+
+
+def test_a_backup_that_was_not_even_begun_is_no_failure(make: Make) -> None:
+    """Another run was under way."""
+    bench = make(backups={"nightly": ("ops", "always")})
+    bench.alerts.note_backup("nightly", {"status": "error", "message": "x", "result": "busy"})
+    bench.wait(20)
+
+    assert bench.alerts._mails.remembered() == {}
+
+
+def test_the_report_of_a_backup_survives_a_crash(make: Make) -> None:
+    """Also one that ended in a bug, and says nothing but that."""
+    bench = make(backups={"nightly": ("ops", "problems")})
+    bench.alerts.note_backup("nightly", {"status": "error", "message": "internal error, incident 12ab"})
+    bench.restart()
+    bench.wait(20)
+
+    assert len(bench.sent()) == 1
+    assert "incident 12ab" in bench.sent()[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]

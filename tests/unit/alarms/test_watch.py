@@ -100,7 +100,7 @@ def test_what_people_know_is_what_is(readings: list[tuple[float | None, float]],
     for number, seconds in readings:
         now += seconds
         watch, what = observe(watch, Rule(parse("~:80"), parse("~:90"), runs), number, now)
-        assert watch.state in LEVELS
+        assert watch.base in LEVELS
         if what in (Told.PROBLEM, Told.RECOVERY):
             assert watch.state != known or what is Told.RECOVERY
             known = watch.state
@@ -108,3 +108,18 @@ def test_what_people_know_is_what_is(readings: list[tuple[float | None, float]],
             known = watch.state
         if not watch.flapping:
             assert watch.state == known
+
+
+def test_one_run_that_failed_changes_nothing_where_more_are_asked_for() -> None:
+    """Neither does it end an outage, nor does it let the next number pass without its margin."""
+    rule = Rule(None, parse("~:8"), runs=3, margin=2)
+
+    assert told(rule, [9, 9, 9, None, 7, 9, 9, 5]) == ["", "", "problem critical", "", "", "", "", "recovery ok"]
+    assert told(rule, [None, None, None, 9, 9, 9, 7, 5]) == [
+        "", "", "problem unknown", "", "", "problem critical", "", "recovery ok",
+    ]  # fmt: skip
+
+
+def test_nothing_to_do_is_well_whatever_the_margin() -> None:
+    """A queue that is empty is not near the lower end of its range."""
+    assert told(Rule(None, parse("10"), margin=2), [50, 0, 1]) == ["problem critical", "recovery ok", ""]

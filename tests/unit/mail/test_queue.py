@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from monagent.errors import Busy, JournalError
+from monagent.errors import Busy, JournalError, Unavailable
 from monagent.mail import queue
 from monagent.mail.outbox import GIVE_UP_SECONDS, Outbox, result_of
 from monagent.mail.queue import Due, Fate, Mail, Queue
@@ -45,13 +45,13 @@ def mail(name: str, *to: str, incidents: tuple[str, ...] = (), key: str = "", le
 
 def due(mails: Queue) -> tuple[str, tuple[str, ...]] | None:
     """What goes next, to whom."""
-    found = mails.next_due()
+    found, _ = mails.next_due()
     return (found.data.decode(), found.recipients) if found else None
 
 
 def put_off(mails: Queue, seconds: float, clock: Clock) -> None:
     """The mail whose turn it is is not taken now."""
-    found = mails.next_due()
+    found, _ = mails.next_due()
     assert found is not None
     mails.settle(found.id, dict.fromkeys(found.recipients, (queue.WAITING, "451")), until=clock.now + seconds)
 
@@ -70,7 +70,7 @@ def test_mails_go_in_order_and_a_crash_changes_nothing(mails: Queue, tmp_path: P
     other = Queue(tmp_path / "mail.db", clock)
 
     assert due(other) == ("one", ("a@b.c",))
-    found = other.next_due()
+    found, _ = other.next_due()
     assert found is not None
     other.settle(found.id, {"a@b.c": (queue.TAKEN, "250")})
     assert due(Queue(tmp_path / "mail.db", clock)) == ("two", ("a@b.c",))
@@ -93,7 +93,7 @@ def test_a_recovery_never_overtakes_its_alarm(mails: Queue, clock: Clock) -> Non
     clock.now += queue.ORDER_SECONDS
 
     assert due(mails) == ("other", ("a@b.c",))
-    found = mails.next_due()
+    found, _ = mails.next_due()
     assert found is not None
     mails.settle(found.id, {"a@b.c": (queue.TAKEN, "")})
     assert due(mails) is None
@@ -186,7 +186,7 @@ def test_what_is_put_off_for_three_days_is_given_up(mails: Queue, clock: Clock) 
     mails.put([mail("one")])
     started = clock.now
     while not settled:
-        if mails.next_due():
+        if mails.next_due()[0]:
             outbox._turn()
         clock.now += 5
     pauses = [later - sooner for sooner, later in pairwise(times)]
@@ -196,3 +196,112 @@ def test_what_is_put_off_for_three_days_is_given_up(mails: Queue, clock: Clock) 
     assert max(pauses) <= 1805
     assert result_of(settled[0])["status"] == "error"
     assert "not for a@b.c (451 later)" in str(result_of(settled[0])["message"])
+
+
+class Scene:
+    """An outbox with servers that answer as a test says, turned by hand."""
+
+    def __init__(self, mails: Queue, clock: Clock, *answers: Callable[[bytes], Reply]) -> None:
+        self.asked: list[tuple[int, bytes]] = []
+        self.settled: list[Fate] = []
+        servers = [Server(f"s{number}", 25) for number in range(len(answers))]
+
+        def join(server: Server) -> Session:
+            number = servers.index(server)
+
+            def answer(data: bytes) -> Reply:
+                self.asked.append((number, data))
+                return answers[number](data)
+
+            session = Scripted(answer)  # type: ignore[arg-type]
+            session.server = server
+            return session
+
+        self.outbox = Outbox(mails, servers, on_settled=self.settled.append, clock=clock, join=join)
+        self.outbox._wait = lambda _seconds: False  # type: ignore[method-assign]
+
+
+def taken(_data: bytes) -> Reply:
+    """Yes."""
+    return Reply(250, "ok")
+
+
+def hangs_up(_data: bytes) -> Reply:
+    """Neither yes nor no."""
+    raise Unavailable("gone")
+
+
+def test_a_mail_that_servers_hang_up_on_holds_up_no_other(mails: Queue, clock: Clock) -> None:
+    """It has its own pauses."""
+    mails.put([mail("bad", "x@y.z"), *(mail(f"good{number}", f"{number}@b.c") for number in range(4))])
+    scene = Scene(mails, clock, lambda data: hangs_up(data) if data == b"bad" else taken(data))
+    for _ in range(6):
+        scene.outbox._turn()
+
+    assert [fate.subject for fate in scene.settled] == [f"good{number}" for number in range(4)]
+    assert [(one.subject, one.attempts) for one in mails.waiting()] == [("bad", 1)]
+
+
+def test_servers_that_hang_up_on_everything_are_away(mails: Queue, clock: Clock) -> None:
+    """The second mail shows it."""
+    mails.put([mail(str(number), f"{number}@b.c") for number in range(5)])
+    scene = Scene(mails, clock, hangs_up)
+    for _ in range(5):
+        scene.outbox._turn()
+
+    assert len(scene.asked) == 2
+    assert scene.outbox.away == "gone"
+
+
+@pytest.mark.parametrize("first", [hangs_up, lambda _data: Reply(452, "disk full")])
+def test_the_next_server_is_tried_at_once(mails: Queue, clock: Clock, first: Callable[[bytes], Reply]) -> None:
+    """Where the first one cannot take it now."""
+    mails.put([mail("one")])
+    scene = Scene(mails, clock, first, taken)
+    scene.outbox._turn()
+
+    assert [number for number, _ in scene.asked] == [0, 1]
+    assert [fate.recipients["a@b.c"][0] for fate in scene.settled] == ["taken"]
+
+
+def test_what_the_server_took_is_not_sent_again_because_the_disk_is_full(
+    mails: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when the server had been away before."""
+    mails.put([mail("one"), mail("two")])
+    scene = Scene(mails, clock, taken)
+    scene.outbox.away = "gone"
+
+    def fail() -> None:
+        raise JournalError("full")
+
+    monkeypatch.setattr(mails, "hurry", fail)
+    scene.outbox._turn()
+    scene.outbox._turn()
+
+    assert [data for _, data in scene.asked] == [b"one", b"two"]
+    assert scene.outbox.away == ""
+
+
+def test_a_host_that_was_off_for_days_gives_mails_a_chance(mails: Queue, clock: Clock) -> None:
+    """The network is not there yet when it starts."""
+    mails.put([mail("one")])
+    clock.now += 5 * 86_400
+    scene = Scene(mails, clock, taken)
+    scene.outbox._go_away("no network yet")
+    assert scene.settled == []
+    scene.outbox._resume = 0.0
+    scene.outbox._turn()
+
+    assert [fate.recipients["a@b.c"][0] for fate in scene.settled] == ["taken"]
+
+
+def test_many_that_wait_are_found_quickly_and_nobody_looks_for_nothing(mails: Queue, clock: Clock) -> None:
+    """The time to look again is when one of them may go."""
+    mails.put([mail(str(number), incidents=(f"i{number % 3}",)) for number in range(300)])
+    put_off(mails, 3600, clock)
+
+    found, when = mails.next_due()
+    assert (found, when) == (None, clock.now + queue.ORDER_SECONDS)
+    clock.now += queue.ORDER_SECONDS
+    assert due(mails) == ("1", ("a@b.c",))
