@@ -28,7 +28,7 @@ def client_cfg() -> str:
         "## client.cfg\n",
         *[_section(name, cls) for name, cls in sections.PLAIN_SECTIONS.items()],
         *[_section(f"{prefix}NAME", cls) for prefix, cls in sections.NAMED_SECTIONS.items()],
-        "Options of commands that do not exist yet (`mail`, `alert:`, and `mail` of a job) are checked and kept, and nothing else.\n",
+        "A section of which nothing is set is allowed anywhere, and does nothing. How mails and alerts are set up: [Send mail](../how-to/mail.md).\n",
         "## server.cfg\n",
         *[_section(name, cls) for name, cls in server_settings.SECTIONS.items()],
     ]

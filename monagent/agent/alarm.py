@@ -189,7 +189,7 @@ def alarm_of(settings: AlertSettings, kept: Mapping[str, Any]) -> Alarm:
         settings,
         **{name: value for name, value in kept.items() if name not in _REBUILT},
         arguments=tuple(kept["arguments"]),
-        watch=Watch(**{**watch, "last": tuple(watch["last"]), "changes": tuple(watch["changes"])}),
+        watch=Watch(**{**watch, **{name: tuple(watch[name]) for name in ("last", "times", "changes")}}),
         said=Said(**kept["said"]),
         sent=tuple(kept["sent"]),
         pending=[Event(**{**event, "said": Said(**event["said"])}) for event in kept["pending"]],

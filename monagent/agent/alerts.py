@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from monagent.agent.alerting import Alerting, Reading, Surroundings
 from monagent.agent.backups import BUSY
 from monagent.agent.mails import Mails
 from monagent.alarms import caps
-from monagent.alarms.watch import CRITICAL, OK, UNKNOWN, Told, Watch, observe, step
+from monagent.alarms.watch import CRITICAL, OK, UNKNOWN, WARNING, Told, Watch, observe, step
+from monagent.config.checks import SERVER_ALERT
 from monagent.errors import Busy, JournalError
 from monagent.models import Outcome
 
@@ -40,6 +42,9 @@ WAITING = 10_000
 """Readings that may wait to be looked at."""
 _RECIPIENT, _BACKUP, _DUE, _AWAY = "recipient", "backup", "backup-due", "server-away"
 """What is remembered beside alarms: under these words, and a name after a NUL."""
+
+
+_GRAVITY = (CRITICAL, UNKNOWN, WARNING, OK)
 
 
 class Alerts:
@@ -207,7 +212,7 @@ class Alerts:
                 self._due.setdefault(name, kept)
             elif kind == _AWAY:
                 self._away = kept
-            elif not self._load_alarm(key, kept):
+            elif kind == "alarm" and not self._load_alarm(key, kept):
                 gone[key] = None
         if gone:
             self._mails.put([], gone)
@@ -299,12 +304,15 @@ class Alerts:
             self._mails.put([], {_AWAY: None})
             self._away = None
         bad = self._away is not None and not 0 <= now - self._away < after
-        self._observe(settings, self._surroundings.away_message(self._away or now) if bad else "", now)
+        since_then = self._away if self._away is not None else now
+        self._observe(settings, self._surroundings.away_message(since_then) if bad else "", now, since_then)
 
-    def _observe(self, settings: AlertSettings, problem: str, now: float) -> None:
+    def _observe(self, settings: AlertSettings, problem: str, now: float, since: float | None = None) -> None:
         alarm = self._alarm(settings, well=not problem)
         if alarm is not None:
             watch, told = step(alarm.watch, settings.rule, CRITICAL if problem else OK, now)
+            if since is not None and problem and watch.state != alarm.watch.state:
+                watch = replace(watch, since=since)
             self._noted(alarm, watch, told, Reading.of(settings, problem, now))
 
     # -- telling ------------------------------------------------------------------------------------------------
@@ -363,6 +371,7 @@ class Alerts:
         return alarm.incident or "/".join(words)
 
     def _mail(self, report: str, to: list[str], group: list[tuple[Alarm, Event]]) -> Mail | None:
+        group = sorted(group, key=lambda one: _GRAVITY.index(one[1].level))
         incidents = [self._incident(alarm, event) for alarm, event in group]
         held_back = sum(alarm.held_back for alarm, _ in group)
         context = {"alerts": [self._context(alarm, event) for alarm, event in group]}
@@ -406,11 +415,17 @@ class Alerts:
         report = self._mails.mailing.reports.get(alarm.settings.report)
         w = words(report.language if report else "en")
         said = [event.said.message] if event.said.message else []
+        rule = alarm.settings.rule
         if event.kind == Told.FLAPPING:
             said.append(w["flapping"])
+        if event.kind == Told.REMINDER:
+            said.append(w["reminder"])
+        if event.said.value is not None and event.level not in (OK, UNKNOWN) and rule.level(event.said.value) == OK:
+            said.append(w["not yet"].format(margin=f"{rule.margin:g}"))
         if event.ends:
             if not alarm.settings.sensor:
-                said.append(f"{alarm.settings.name}: {w['ok']}")
+                word = "server back" if alarm.settings.name == SERVER_ALERT else "backup back"
+                said.append(w[word].format(job=alarm.settings.name.removeprefix("backup ")))
             was = next(iter(alarm.known.values()), "")
             said.append(w["was"].format(state=w.get(was, was), time=moment(alarm.began)))
         return "\n".join(said)

@@ -71,7 +71,12 @@ def check(settings: Settings) -> None:
     found = problems(settings)
     if found:
         manager = ConfigManager(settings.file)
-        placed = [replace(one, file=str(settings.file), line=manager.line(one.section, one.option)) for one in found]
+        placed = [
+            replace(
+                one, file=str(settings.file), line=manager.line(one.section, one.option) or manager.line(one.section)
+            )
+            for one in found
+        ]
         raise ConfigError(sorted(placed, key=lambda problem: problem.line or 0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from monagent.addresses import address
 from monagent.config.settings import Settings
 from monagent.errors import ConfigError, Problem, Refused
 from monagent.mail.settings import BUILT_IN, Mailing, ReportSettings, Server
@@ -53,6 +54,12 @@ def mail_servers(settings: Settings) -> tuple[Server, ...]:
 def mail_problems(settings: Settings) -> list[Problem]:
     """What is wrong with templates and the authority's file. Loads what makes mails only where there is something to try."""
     found: list[Problem] = []
+    if settings.reports:
+        try:
+            address(_sender(settings)[1])
+        except ValueError as error:
+            found.append(Problem("client.cfg", None, "mail", "sender", f"must be given: {error}"))
+            return found
     if settings.mail.ca:
         from monagent.mail.transport import check_ca  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from monagent.agent.receipts import token_of
 from monagent.errors import Busy, JournalError, Refused
-from monagent.mail.settings import Mailing
+from monagent.mail.settings import Mailing, template_for
 from monagent.models import Job, Outcome
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Mails:
             if fate is None:
                 incident = context.get("incident")
                 incidents = [incident] if isinstance(incident, str) and incident else []
-                self.put([self.make(name, "report", context, incidents=incidents, key=key)])
+                self.put([self.make(name, "", context, incidents=incidents, key=key)])
                 return None
         except (Refused, Busy, JournalError) as error:
             self._expected.pop(key, None)
@@ -139,7 +139,7 @@ class Mails:
 
         Args:
             name: of the report.
-            template: what it is shown by, where its section does not say.
+            template: what it is shown by, unless the site has one of its own; "": as its section or the context says.
             context: what it tells.
             to: recipients other than the section's.
             incidents: what it belongs to.
@@ -159,8 +159,8 @@ class Mails:
             raise Refused(f"[mail:{name}] to is empty: there is nobody to send it to")
         if built_in:
             report = replace(report, template=template, subject="")
-        elif template != "report" or not report.template:
-            report = report.shown_by(template)
+        elif template or not report.template:
+            report = report.shown_by(template or template_for(context))
         if to is not None:
             report = replace(report, to=tuple(to))
         references = self._opened().thread(incidents) if incidents else ()

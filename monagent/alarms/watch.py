@@ -74,6 +74,7 @@ class Watch:
         told: the level that people were told last.
         told_at: when.
         last: the levels of the last readings.
+        times: when those were.
         changes: when the state changed.
         flapping: whether it is taken for flapping.
     """
@@ -84,6 +85,7 @@ class Watch:
     told: str = OK
     told_at: float = 0.0
     last: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()
     changes: tuple[float, ...] = ()
     flapping: bool = False
 
@@ -97,10 +99,15 @@ def step(watch: Watch, rule: Rule, level: str, now: float) -> tuple[Watch, Told]
     """The same, of a level that is known already."""
     last = (*watch.last, level)[-max(rule.runs, 1) :]
     state = _believed(watch.state, level, last, rule.runs)
-    watch = replace(watch, last=last)
+    watch = replace(watch, last=last, times=(*watch.times, now)[-len(last) :])
     if state != watch.state:
         changes = (*[when for when in watch.changes if 0 <= now - when < FLAP_SECONDS], now)[-FLAP_CHANGES:]
-        watch = replace(watch, state=state, since=now, changes=changes)
+        # What is believed after several readings began with the first of them.
+        better = state == OK or (
+            UNKNOWN not in (state, watch.state) and LEVELS.index(state) < LEVELS.index(watch.state)
+        )
+        began = now if better else watch.times[0]
+        watch = replace(watch, state=state, since=began, changes=changes)
         watch = watch if state == UNKNOWN else replace(watch, base=state)
     if watch.flapping:
         return _while_flapping(watch, now)

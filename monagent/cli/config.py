@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from monagent.addresses import shown
+from monagent.agent.wiring import sensor_store
 from monagent.cli.options import EXIT_CONFIG, config_option, json_option, print_json
 from monagent.config import settings, values
 from monagent.config.manager import unwritable
@@ -70,6 +71,12 @@ def _hints(loaded: Settings) -> list[str]:
         f"[alert:{name}] says neither what is watched nor who hears of it"
         for name, one in loaded.alerts.items()
         if not one.mail
+    ]
+    store = sensor_store(loaded)
+    hints += [
+        f"[alert:{name}] watches {one.sensor}, and there is no such sensor here"
+        for name, one in loaded.alerts.items()
+        if one.sensor and store.find(one.sensor) is None
     ]
     if loaded.mail.user and loaded.mail.security == "none":
         hints.append("[mail] security = none: the password is sent in the clear; set starttls or tls")

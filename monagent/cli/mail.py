@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,13 @@ from monagent.config.checks import RESERVED_REPORTS
 from monagent.errors import Refused
 from monagent.mail.example import EXAMPLES
 from monagent.mail.example import example as example_of
+from monagent.mail.settings import template_for
 
 if TYPE_CHECKING:
     from monagent.config.settings import Settings
     from monagent.mail.compose import Made
 
-EXIT_REFUSED, EXIT_LATER = 1, 75
+EXIT_REFUSED, EXIT_AWAY, EXIT_LATER = 1, 69, 75
 _FORMS = (".html", ".eml", ".txt")
 
 
@@ -98,7 +101,8 @@ def _made(loaded: Settings, name: str, shipped: str | None, context: dict[str, A
         return composer.compose(report.shown_by(EXAMPLES[shipped]), example_of(shipped, report.language))
     incident = context.get("incident")
     incidents = [incident] if isinstance(incident, str) and incident else []
-    return composer.compose(report if report.template else report.shown_by("report"), context, incidents=incidents)
+    report = report if report.template else report.shown_by(template_for(context))
+    return composer.compose(report, context, incidents=incidents)
 
 
 def _write(made: Made, file: Path) -> None:
@@ -146,22 +150,21 @@ def _test(loaded: Settings, *, as_json: bool) -> int:
     if as_json:
         print_json({"ok": any(well), "steps": steps})
     elif not any(well):
-        click.echo("monagent: no mail server would take all of it; see [mail] in docs/how-to/mail.md", err=True)
-    return 0 if any(well) else EXIT_REFUSED
+        problem = "no mail server can be reached" if set(well) == {None} else "no mail server would take all of it"
+        click.echo(f"monagent: {problem}", err=True)
+    return 0 if any(well) else EXIT_AWAY if set(well) == {None} else EXIT_REFUSED
 
 
 def _show_queue(loaded: Settings, *, as_json: bool) -> None:
     """What waits; read beside a running agent."""
+    from monagent.mail.outbox import TROUBLE  # noqa: PLC0415
     from monagent.mail.queue import FILE, Queue  # noqa: PLC0415
 
     file = loaded.agent.state / FILE
-    waiting = []
+    waiting, trouble = [], ""
     if file.exists():
-        queue = Queue(file)
-        try:
-            waiting = queue.waiting()
-        finally:
-            queue.close()
+        with contextlib.closing(Queue(file, read_only=True)) as queue:
+            waiting, trouble = queue.waiting(), queue.remembered().get(TROUBLE, "")
     rows: Sequence[dict[str, Any]] = [
         {
             "id": one.id,
@@ -169,6 +172,7 @@ def _show_queue(loaded: Settings, *, as_json: bool) -> None:
             "subject": one.subject,
             "made": one.made,
             "attempts": one.attempts,
+            "next_try": one.next_try,
             "recipients": [
                 {"address": address, "state": state, "reply": reply}
                 for address, (state, reply) in one.recipients.items()
@@ -177,10 +181,14 @@ def _show_queue(loaded: Settings, *, as_json: bool) -> None:
         for one in waiting
     ]
     if as_json:
-        print_json(rows)
+        print_json({"trouble": trouble, "waiting": rows})
         return
     for row in rows:
-        click.echo(f"{row['id']}  [mail:{row['report']}]  tried {row['attempts']} times  {row['subject']}")
+        left = row["next_try"] - time.time()
+        when = f", again in {left:.0f} s" if left > 0 else ""
+        click.echo(f"{row['id']}  [mail:{row['report']}]  tried {row['attempts']} times{when}  {row['subject']}")
         for one in row["recipients"]:
             click.echo(f"    {one['address']}: {one['state']}{': ' + one['reply'] if one['reply'] else ''}")
+    if trouble:
+        click.echo(f"monagent: nothing can be sent now: {trouble}", err=True)
     click.echo(f"monagent: {len(rows)} mails wait", err=True)

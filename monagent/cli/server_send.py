@@ -104,6 +104,10 @@ def send(
     if outcome is None:
         if sendable.method == UPDATE_CONFIG:
             click.echo("monserver: an agent that has moved hands in at its new server, this outcome too", err=True)
+        if sendable.method == SEND_MAIL:
+            click.echo(
+                "monserver: the mail may wait in the agent's queue: `monagent mail queue` there tells why", err=True
+            )
         tell_no_result(context, ticket, seconds)
         return
     print_json(outcome)

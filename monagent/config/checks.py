@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from monagent.alarms.ranges import parse as parse_range
 from monagent.config.sections import (
     AlertSection,
     BackupSection,
@@ -128,7 +129,7 @@ def _check_alert(
     name: str, alert: AlertSection, reports: Mapping[str, ReportSection | None], known: str, found: Collector
 ) -> None:
     section = f"alert:{name}"
-    if not (alert.mail or alert.sensor or alert.warning or alert.critical):  # only the frame of one
+    if found.is_frame(section):  # nobody relies on it yet
         return
     if not alert.mail:
         found.complain(section, "mail", f"must be given: the report that it is mailed by ({known})")
@@ -144,8 +145,17 @@ def _check_alert(
         found.complain(section, "", "is not an alert's name (letters, digits, _ - . and at most 64)")
     if not is_sensor_name(alert.sensor):
         found.complain(section, "sensor", "must be given: the sensor whose readings are watched (example: load)")
+    _check_margin(section, alert, found)
     if not alert.warning and not alert.critical:
         found.complain(section, "critical", "or warning must be given: a range that is good (example: ~:90)")
+
+
+def _check_margin(section: str, alert: AlertSection, found: Collector) -> None:
+    for level in ("warning", "critical"):
+        text = getattr(alert, level)
+        limits = parse_range(text)
+        if limits is not None and not limits.leaves_room(alert.hysteresis):
+            found.complain(section, "hysteresis", f"leaves no number that is good again: {level} = {text}")
 
 
 def _check_targets(backups: Mapping[str, BackupSection | None], found: Collector) -> None:

@@ -160,7 +160,7 @@ class MailSection:
 class ReportSection:
     """`[mail:REPORT]`: one kind of mail."""
 
-    to: tuple[str, ...] = option(values.recipients, "", "recipients")
+    to: tuple[str, ...] = option(values.recipients, "", "recipients, separated by blanks or commas")
     subject: str = option(values.text, "", "subject, a template itself ({{ host }}); empty: the template's own")
     template: str = option(
         values.text, "", "alert, report, backup, or a template of your own; empty: by what it is sent for"

@@ -86,6 +86,10 @@ class Collector:
                 values[field] = option.reader(option.default or "", self._base)
         return cls(**values)
 
+    def is_frame(self, section: str) -> bool:
+        """Whether nothing is set in a section: all its options are empty."""
+        return not any(self._manager.value(section, name) for name in self._manager.options(section))
+
     def _value(self, section: str, option: Declared) -> Any:
         try:
             text = self._manager.value(section, option.name)

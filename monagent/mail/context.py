@@ -34,11 +34,12 @@ class Alert:
     message: str = ""
     readings: tuple[tuple[float, float | None], ...] | None = None
     incident: str = ""
+    argv: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
         """What it is about: the check, or what is said where there is none."""
-        return " ".join(filter(None, (self.sensor, self.arguments))) or self.message.split("\n")[0]
+        return " ".join(filter(None, (self.sensor, self.arguments))) or self.message.split("\n")[0] or "alert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def alerts_of(context: Mapping[str, Any]) -> list[Alert]:
     return sorted(found, key=lambda alert: STATES.index(alert.state))
 
 
-_ALERT = tuple(Alert.__dataclass_fields__)
+_ALERT = tuple(name for name in Alert.__dataclass_fields__ if name != "argv")
 
 
 def _alert(place: _Place) -> Alert:
@@ -95,6 +96,7 @@ def _alert(place: _Place) -> Alert:
         message=place.text("message"),
         readings=place.readings("readings"),
         incident=place.line("incident"),
+        argv=place.argv("arguments"),
     )
 
 
@@ -187,10 +189,13 @@ class _Place:
         return paragraph(value or "")
 
     def words(self, name: str) -> str:
+        return " ".join(self.argv(name))
+
+    def argv(self, name: str) -> tuple[str, ...]:
         value = self.members.get(name)
         if isinstance(value, list | tuple):
-            return " ".join(self.string_in(name, number, one) for number, one in enumerate(value))
-        return self.line(name)
+            return tuple(self.string_in(name, number, one) for number, one in enumerate(value))
+        return tuple(self.line(name).split())
 
     def choice(self, name: str, allowed: Sequence[str], default: str) -> str:
         value = self.line(name) or default

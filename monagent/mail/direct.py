@@ -47,20 +47,23 @@ def _first(servers: Sequence[Server]) -> Session:
     )
 
 
-def walk(server: Server, sender: str, recipients: Sequence[str], tell: Tell) -> bool:
-    """Try one server step by step, without sending anything; whether all went well."""
+def walk(server: Server, sender: str, recipients: Sequence[str], tell: Tell) -> bool | None:
+    """Try one server step by step, without sending anything; whether all went well, None where it cannot be reached."""
     try:
         found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         tell(f"look up {server.host}", getattr(error, "strerror", None) or str(error))
-        return False
+        return None
     tell(f"look up {server.host}: {', '.join(dict.fromkeys(str(one[4][0]) for one in found))}", "")
     try:
         with contextlib.closing(connect(server, lambda line: tell(line, ""))) as session:
             answers = session.try_envelope(sender, recipients)
-    except (Unavailable, LoginRefused) as error:
-        tell("go on", str(error))
+    except LoginRefused as error:
+        tell(f"log in as {server.user}", str(error))
         return False
+    except Unavailable as error:
+        tell(f"talk to {server}", str(error).removeprefix(f"{server}: "))
+        return None
     for step, reply in answers:
         tell(f"{step}: {reply}" if reply.taken else step, "" if reply.taken else str(reply))
     return all(reply.taken for _, reply in answers)

@@ -24,6 +24,8 @@ GIVE_UP_SECONDS = 3 * 86_400.0
 FIRST_PAUSE, LAST_PAUSE = 5.0, 1800.0
 HOLD_SECONDS = 300.0
 """Between logins, once one was refused: some servers shut out who tries too often."""
+TROUBLE = "trouble"
+"""What the queue remembers while nothing can be sent: why."""
 CHANCE_SECONDS = 3600.0
 """How long sending must have failed here before anything is given up."""
 IDLE_SECONDS = 5.0
@@ -65,6 +67,7 @@ class Outbox:
         self._resume = 0.0
         self._tidied = 0.0
         self._renewed = False
+        self._told = ""
         self._broken = 0
         self._trouble_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -228,7 +231,7 @@ class Outbox:
         self._note(due, replies)
         fate = self._save(due, verdicts, self._clock() + _pause(due.attempts))
         if any(reply.taken for reply in replies.values()):
-            self._back()
+            self._back(due.id)
         if fate.settled is not None:
             self._on_settled(fate)
 
@@ -247,7 +250,7 @@ class Outbox:
         taken = sum(reply.taken for reply in replies.values())
         self.sent += bool(taken)
         log.info(
-            "mail done id=%d report=%s taken=%d of=%d attempt=%d",
+            "mail tried id=%d report=%s taken=%d of=%d attempt=%d",
             due.id,
             due.report,
             taken,
@@ -278,6 +281,9 @@ class Outbox:
         self._rest(self._pause * random.uniform(0.7, 1.0), reason)
 
     def _rest(self, seconds: float, reason: str) -> None:
+        if self._told != reason:
+            self._told = reason
+            self._queue.put([], {TROUBLE: reason})
         self._resume = time.monotonic() + seconds
         if self._trouble_since is None:
             self._trouble_since = time.monotonic()
@@ -285,14 +291,17 @@ class Outbox:
         if time.monotonic() - self._trouble_since >= CHANCE_SECONDS:
             self._give_up(reason)
 
-    def _back(self) -> None:
+    def _back(self, number: int) -> None:
+        """A mail was taken: others may be, too."""
         trouble = self.held or self.away
         self.held = self.away = ""
+        self._told = ""
         self._trouble_since, self._pause, self._broken = None, 0.0, 0
         if trouble:
             log.warning("mail can be sent again")
             with contextlib.suppress(JournalError):  # they are tried later then
-                self._queue.hurry()
+                self._queue.hurry(number)
+                self._queue.put([], {TROUBLE: None})
 
     def _give_up(self, reason: str) -> None:
         """Mails that waited for too long are not sent any more."""

@@ -15,6 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from monagent.errors import Busy, JournalError
 
@@ -69,6 +70,7 @@ class Fate:
     message_id: str
     made: float
     attempts: int
+    next_try: float
     settled: float | None
     recipients: Mapping[str, tuple[str, str]]
 
@@ -79,11 +81,20 @@ class Queue:
     Every method raises `JournalError` when the file cannot be used.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, *, read_only: bool = False) -> None:
+        """
+        Args:
+            path: of the file; made where it is not there.
+            clock: seconds since the epoch.
+            read_only: look at what somebody else keeps.
+        """
         self._path = path
         self._clock = clock
         self._lock = threading.RLock()
         try:
+            if read_only:
+                self._db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10.0)
+                return
             with contextlib.suppress(FileExistsError):  # mails are nobody else's business
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
@@ -206,10 +217,10 @@ class Queue:
         with self._change() as db:
             db.execute("update mail set too_large = 1, whole = null, next_try = 0 where id = ?", (number,))
 
-    def hurry(self) -> None:
-        """The mail server is well again: what was put off is tried at once."""
+    def hurry(self, but: int = 0) -> None:
+        """The mail server is well again: what was put off is tried at once, but for one mail."""
         with self._change() as db:
-            db.execute("update mail set next_try = 0 where settled is null")
+            db.execute("update mail set next_try = 0 where settled is null and id <> ?", (but,))
 
     # -- looking ------------------------------------------------------------------------------------------------
 
@@ -232,11 +243,11 @@ class Queue:
 
     def _fates(self, where: str, values: Sequence[Any]) -> list[Fate]:
         rows = self._all(
-            f"select id, key, report, subject, message_id, made, attempts, settled from mail {where}",  # noqa: S608
+            f"select id, key, report, subject, message_id, made, attempts, next_try, settled from mail {where}",  # noqa: S608
             values,
         )
         return [
-            Fate(row[0], row[1] or "", row[2], row[3], row[4], row[5], row[6], row[7], self._verdicts(row[0]))
+            Fate(row[0], row[1] or "", row[2], row[3], row[4], row[5], row[6], row[7], row[8], self._verdicts(row[0]))
             for row in rows
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 BUILT_IN = ("alert", "report", "backup")
 """Templates."""
@@ -41,6 +42,13 @@ class ReportSettings:
     def shown_by(self, template: str) -> ReportSettings:
         """The same for something that a built-in template shows, unless the site has a template of its own for it."""
         return self if self.template and self.template not in BUILT_IN else replace(self, template=template)
+
+
+def template_for(context: Mapping[str, Any]) -> str:
+    """The built-in template that a context is for, where a section does not say."""
+    if context.keys() & {"alerts", "state", "sensor", "value", "readings"}:
+        return "alert"
+    return "backup" if "job" in context else "report"
 
 
 @dataclass(frozen=True, slots=True)

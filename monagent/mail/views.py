@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ def alert_view(alerts: Sequence[Alert], recent: Callable[[Alert], Points], w: Wo
             plot = _alert_plot(f"plot{number}", alert, points, w) if points else None
         if plot:
             pictures.append(plot)
-        views.append(_AlertShown(alert, plot, _advice(alert, w) if number < PLOTS else []))
+        views.append(_AlertShown(alert, plot, _advice(alert, plot, w) if number < PLOTS else []))
     variables: dict[str, Any] = {
         "alerts": list(alerts),
         "shown": views,
@@ -99,6 +100,8 @@ class _AlertShown:
 
 def _verdict(alert: Any, w: Words) -> str:
     state = w[alert.state]
+    if not alert.sensor:
+        return w["verdict alone"].format(subject=alert.subject, state=state)
     if alert.value is None:
         return w["verdict"].format(subject=alert.subject, state=state)
     return w["verdict with value"].format(subject=alert.subject, state=state, value=_value(alert))
@@ -110,7 +113,7 @@ def _value(alert: Any) -> str:
 
 def _alert_facts(alert: Any, w: Words, host: str) -> list[tuple[str, str]]:
     facts = [(w["value"], w["no number"] if alert.value is None else _value(alert))] if alert.sensor else []
-    facts += [(w["warning at"], alert.warning), (w["critical at"], alert.critical)]
+    facts += [(w["warning at"], _limits(alert.warning, w)), (w["critical at"], _limits(alert.critical, w))]
     facts += [(w["since"], moment(alert.since) if alert.since is not None else ""), (w["host"], alert.host or host)]
     facts += [
         (w["sensor"], alert.subject if alert.sensor else ""),
@@ -119,13 +122,33 @@ def _alert_facts(alert: Any, w: Words, host: str) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _advice(alert: Alert, w: Words) -> list[str]:
+def _limits(text: str, w: Words) -> str:
+    """Which numbers are bad, in words; a text that is no range stays as it is."""
+    try:
+        limits = ranges.parse(text)
+    except ValueError:
+        return text
+    if limits is None:
+        return ""
+    low, high = number_text(limits.low), number_text(limits.high)
+    if limits.inside:
+        word = "within"
+    elif limits.low == float("-inf"):
+        word = "above"
+    else:
+        word = "below" if limits.high == float("inf") else "outside"
+    return w[word].format(low=low, high=high)
+
+
+def _advice(alert: Alert, plot: Picture | None, w: Words) -> list[str]:
     if alert.state == "ok":
         return [w["advice ok"]]
-    by_hand = [w["advice critical"].format(command=f"monagent sensor run {alert.subject}")] if alert.sensor else []
+    # It will be copied into a root shell.
+    command = shlex.join(("monagent", "sensor", "run", alert.sensor, *alert.argv))
+    by_hand = [w["advice critical"].format(command=command)] if alert.sensor else []
     if alert.state == "unknown":
         return [w["advice unknown"], *by_hand]
-    return [w["advice value"], *by_hand] if alert.sensor else []
+    return [w["advice value"], *by_hand] if plot else by_hand
 
 
 def _alert_plot(cid: str, alert: Alert, points: Points, w: Words) -> Picture:
@@ -296,9 +319,10 @@ def backup_view(run: Mapping[str, Any], now: float, w: Words, rows: int) -> View
     good = run.get("status") == "ok"
     differences = [one for one in run.get("differences") or () if isinstance(one, Mapping)]
     blocks = [("", _backup_facts(run, now, w))]
-    blocks.append((w["compared"], _counts(run.get("compared"))))
+    blocks.append((w["compared"], _counts(run.get("compared"), w)))
     blocks += [
-        (w[word], _counts(run.get(key))) for word, key in (("done", "done"), ("left", "left"), ("not kept", "not_kept"))
+        (w[word], _counts(run.get(key), w))
+        for word, key in (("done", "done"), ("left", "left"), ("not kept", "not_kept"))
     ]
     blocks.append((w["differences"], [_difference(one) for one in differences[:rows]]))
     left = len(differences) - rows
@@ -389,10 +413,14 @@ def _bytes(value: Any) -> str:
     return f"{number_text(size)} TiB"
 
 
-def _counts(counts: Any) -> list[tuple[str, str]]:
+def _counts(counts: Any, w: Words) -> list[tuple[str, str]]:
     if not isinstance(counts, Mapping):
         return []
-    return [(one_line(word), number_text(count)) for word, count in counts.items() if isinstance(count, int | float)]
+    return [
+        (w.get(str(word), one_line(word)), number_text(count))
+        for word, count in counts.items()
+        if isinstance(count, int | float)
+    ]
 
 
 def _difference(one: Mapping[str, Any]) -> tuple[str, str]:

@@ -166,7 +166,7 @@ def test_500_alarms_at_once_are_one_mail(make: Make) -> None:
     bench.wait(60)
     alarm, end = bench.sent()
 
-    assert bench.subjects() == ["CRITICAL: 500 alerts on web1", "OK: 500 alerts on web1"]
+    assert bench.subjects() == ["CRITICAL: 500 alerts on web1: load 0, …", "OK: 500 alerts on web1: load 0, …"]
     (table,) = alarm.iter_attachments()
     assert table.get_content().count("critical") == 500 + 1
     assert end["in-reply-to"] == alarm["message-id"]
@@ -284,7 +284,7 @@ def test_a_server_that_takes_nothing_is_an_alarm_of_the_agents_own(make: Make) -
     bench.away, bench.taken = None, bench.now
     bench.wait(60)
 
-    assert bench.subjects()[1:] == ["OK: server: OK on web1"]
+    assert bench.subjects()[1:] == ["OK: the monitoring server takes results again on web1"]
     assert bench.sent()[1]["in-reply-to"] == bench.sent()[0]["message-id"]
 
 
@@ -298,7 +298,7 @@ def test_an_overdue_backup_is_an_alarm(make: Make) -> None:
 
     assert bench.subjects() == [
         "CRITICAL: the backup nightly did not succeed for 27 h on web1",
-        "OK: backup nightly: OK on web1",
+        "OK: the backup nightly is not overdue any more on web1",
     ]
 
 
@@ -416,7 +416,7 @@ def test_the_server_is_away_until_it_takes_something_also_over_a_restart(make: M
     bench.taken = bench.now
     bench.wait(60)
 
-    assert bench.subjects()[1:] == ["OK: server: OK on web1"]
+    assert bench.subjects()[1:] == ["OK: the monitoring server takes results again on web1"]
 
 
 def test_an_end_that_finds_no_room_is_told_when_there_is_some(make: Make) -> None:
@@ -430,7 +430,7 @@ def test_an_end_that_finds_no_room_is_told_when_there_is_some(make: Make) -> Non
         bench.read(1, sensor=alert.sensor, seconds=120)
     bench.wait(WINDOW_SECONDS)
 
-    assert bench.subjects()[0] == "CRITICAL: 3 alerts on web1"
+    assert bench.subjects()[0] == "CRITICAL: 3 alerts on web1: load0, …"
     ended = " ".join(mail.get_body(("plain",)).get_content() for mail in bench.sent()[1:])  # type: ignore[union-attr]
     assert [name for name in ("load0", "load1", "load2") if f"{name} is OK" not in ended] == []
 

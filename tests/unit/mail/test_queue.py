@@ -272,7 +272,7 @@ def test_what_the_server_took_is_not_sent_again_because_the_disk_is_full(
     scene = Scene(mails, clock, taken)
     scene.outbox.away = "gone"
 
-    def fail() -> None:
+    def fail(_number: int) -> None:
         raise JournalError("full")
 
     monkeypatch.setattr(mails, "hurry", fail)
