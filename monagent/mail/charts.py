@@ -24,6 +24,8 @@ LINE, BAD_LINE, WARN_LINE = (24, 90, 160), (163, 32, 28), (170, 110, 0)
 SPARK_SIZE, CHART_SIZE = (120, 28), (600, 200)
 """In the mail; a chart is drawn at twice the size, for fine screens."""
 _SCALE = 2
+_HUGE = 1e300
+"""Beyond that, differences are no numbers any more."""
 _FONTS = Path("/usr/share/fonts")
 _PREFERRED = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf")
 _FOR_HAN = ("wqy-microhei.ttc", "wqy-zenhei.ttc", "NotoSansCJK-Regular.ttc", "DroidSansFallbackFull.ttf")
@@ -64,7 +66,8 @@ def chart(points: Points, label: str, thresholds: Sequence[Threshold] = (), unit
     image = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(image)
     small, bold = _font("0", 11 * _SCALE), _font(label, 13 * _SCALE)
-    draw.text((12, 8), _fitting(label, bold, width - 24), INK, font=bold)
+    if not _is_han(label) or _has_han_font():  # boxes say nothing; the label stands beside the picture, too
+        draw.text((12, 8), _fitting(label, bold, width - 24), INK, font=bold)
     frame = _Frame(points, thresholds, 64 * _SCALE, 30 * _SCALE, width - 12 * _SCALE, height - 26 * _SCALE)
     for number in _ticks(frame.low, frame.high):
         y = frame.y(number)
@@ -98,7 +101,7 @@ class _Frame:
     ) -> None:
         self.left, self.top, self.right, self.bottom = left, top, right, bottom
         self.first, self.last = (points[0][0], points[-1][0]) if points else (0.0, 1.0)
-        numbers = [value for _, value in points if value is not None] or [0.0]
+        numbers = [min(max(value, -_HUGE), _HUGE) for _, value in points if value is not None] or [0.0]
         low, high = min(numbers), max(numbers)
         span = (high - low) or abs(high) or 1.0
         # A threshold far away from all readings would press them flat.
@@ -106,8 +109,6 @@ class _Frame:
         self.low, self.high = min([low, *near]), max([high, *near])
         if not self.high > self.low:
             self.low, self.high = self.low - span / 2, self.high + span / 2
-        if not math.isfinite(self.high - self.low):
-            self.low, self.high = self.low / 4, self.high / 4
 
     def x(self, when: float) -> float:
         """The column of a time."""
@@ -116,7 +117,7 @@ class _Frame:
 
     def y(self, number: float) -> float:
         """The row of a number; what lies outside is at the edge."""
-        share = min(max((number - self.low) / (self.high - self.low), 0.0), 1.0)
+        share = (min(max(number, self.low), self.high) - self.low) / (self.high - self.low)
         return self.bottom - share * (self.bottom - self.top)
 
     def stretches(self, points: Points) -> list[list[tuple[float, float]]]:
@@ -174,4 +175,13 @@ def _loaded(file: Path | None, size: int) -> Font:
 
 def _font(text: str, size: int) -> Font:
     """One that has the letters of this text, as far as any here has."""
-    return _loaded(_font_file(for_han=any(ord(letter) > 0x2E80 for letter in text)), size)
+    return _loaded(_font_file(for_han=_is_han(text)), size)
+
+
+def _is_han(text: str) -> bool:
+    return any(ord(letter) > 0x2E80 for letter in text)
+
+
+def _has_han_font() -> bool:
+    file = _font_file(for_han=True)
+    return file is not None and file.name in _FOR_HAN

@@ -11,7 +11,7 @@ from typing import Any
 
 from monagent.errors import JournalError, Refused
 from monagent.mail import message, views
-from monagent.mail.context import Alert, alerts_of, cleaned, report_of
+from monagent.mail.context import STATES, Alert, alerts_of, cleaned, report_of
 from monagent.mail.example import example
 from monagent.mail.figures import Points, Series, summary
 from monagent.mail.message import Envelope
@@ -186,7 +186,8 @@ class Composer:
             run = self._backup(context)
             return lambda rows: views.backup_view(run, now, w, rows)
         members = cleaned(context)
-        return lambda _rows: View({**members, "context": members}, "ok")
+        state = str(members.get("state"))
+        return lambda _rows: View({**members, "context": members}, state if state in STATES else "ok")
 
     def _recent(self, alert: Alert) -> Points:
         """The readings for a plot; a mail without one is better than none."""
