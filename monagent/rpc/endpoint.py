@@ -151,6 +151,7 @@ class Endpoint:
             if "Address already in use" in str(error):
                 raise AlreadyRunning(f"something else listens on {host} port {port} already") from error
             raise _listening_error(error, host, port) from error
+        self._server._connections.close()  # noqa: SLF001 - cheroot's own, and with it a descriptor
         self._reception = self._server._connections = Reception(  # noqa: SLF001 - the one seam that cheroot has for this
             self._server.adopted or [self._server.socket],
             _Rules(self._gate),
