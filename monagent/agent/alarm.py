@@ -174,8 +174,11 @@ class Alarm:
         """Whether nothing about it needs to be remembered."""
         watch = self.watch
         recent = any(now - when < FLAP_SECONDS for when in watch.changes)
-        busy = self.known or self.pending or self.sent or watch.flapping or recent or self.held_back
-        return watch.state == OK and not busy and watch.last[-1:] in ((), (OK,))
+        # A check that nobody asks for any more is not waited for.
+        begun = watch.flapping or watch.last[-1:] not in ((), (OK,))
+        busy = self.known or self.pending or self.sent or recent
+        busy = busy or (begun and now - max(watch.times, default=0.0) < caps.WINDOW_SECONDS)
+        return watch.state == OK and not busy
 
     def plain(self) -> dict[str, Any]:
         """As JSON can carry it."""

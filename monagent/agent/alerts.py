@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,11 @@ class Alerts:
         self._recipients: dict[str, tuple[float, ...]] = {}
         self._backups: dict[str, str] = {}
         self._due: dict[str, Outcome] = {}
+        self._not_before: dict[str, float] = {}
         self._away: float | None = None
         self._windows: dict[str, float] = {}
         self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
         self._loaded = False
         self._looked = 0.0
         self._overflowed = False
@@ -95,6 +98,7 @@ class Alerts:
     def stop(self, deadline: float) -> None:
         """Stop, at the latest at `deadline` (monotonic seconds). What was not told yet is told after the next start."""
         if self._thread is not None:
+            self._stopping.set()
             self._inbox.put(None)
             self._thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -129,44 +133,43 @@ class Alerts:
     def note_backup(self, job: str, outcome: Outcome) -> None:
         """Tell of a backup that has ended, where that is wanted. On disk when this returns."""
         if job in self._alerting.backups and outcome.get("result") != BUSY:
-            told = {**outcome, "job": job}
-            self._due[job] = told
+            key, told = f"{_DUE}\0{job}\0{time.time_ns()}", {**outcome, "job": job}
             try:
-                self._mails.put([], {f"{_DUE}\0{job}": told})
+                self._mails.put([], {key: told})
             except (Busy, JournalError) as error:
                 log.error("the report of backup %s cannot be kept: %s", job, error)  # noqa: TRY400 - the disk's fault
+            self._due[key] = told
             self._inbox.put(job)
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        while not self._loaded:
+            self._guarded(self._load)
+            if not self._loaded and self._stopping.wait(RETRY_SECONDS):
+                return
         while True:
             try:
-                if not self._loaded:
-                    self._load()
                 work = self._inbox.get(timeout=1.0 if self._windows else LOOK_SECONDS)
-                if work is None:
-                    return
-                self._take(work)
             except Empty:
-                pass
-            except (Busy, JournalError) as error:
-                self._wait(error)
-            except Exception:  # the top of the thread: one bad reading must not end the watch
-                log.exception("an alert could not be judged")
-            try:
-                if self._timer() - self._looked >= LOOK_SECONDS:
-                    self._looked = self._timer()
-                    self._look()
-                self._tell_what_is_due()
-            except (Busy, JournalError) as error:
-                self._wait(error)
-            except Exception:  # the same
-                log.exception("alerts could not be looked after")
+                work = ""
+            if work is None:
+                return
+            self._guarded(partial(self._take, work))
+            if self._timer() - self._looked >= LOOK_SECONDS:
+                self._looked = self._timer()
+                self._guarded(self._look)
+            self._guarded(self._tell_what_is_due)
 
-    def _wait(self, error: Exception) -> None:
-        log.error("alerts wait: %s", error)
-        time.sleep(RETRY_SECONDS)
+    @staticmethod
+    def _guarded(work: Callable[[], None]) -> None:
+        """The top of the thread: one bad reading, row or mail must not end the watch."""
+        try:
+            work()
+        except (Busy, JournalError) as error:
+            log.error("alerts: %s", error)  # noqa: TRY400 - the disk's fault, or the queue's
+        except Exception:
+            log.exception("alerts: something cannot be judged or told")
 
     def _take(self, work: Reading | Alerting | str) -> None:
         if isinstance(work, Reading):
@@ -186,6 +189,8 @@ class Alerts:
             if settings is not None and settings.covers(alarm.settings.sensor, alarm.arguments):
                 alarm.settings = settings.settings
                 kept[key] = alarm
+                if alarm.pending:  # the report may be another one now
+                    self._open_window(alarm)
             else:
                 gone[key] = None
                 if alarm.known:
@@ -209,7 +214,7 @@ class Alerts:
             elif kind == _BACKUP:
                 self._backups[name] = kept
             elif kind == _DUE:
-                self._due.setdefault(name, kept)
+                self._due.setdefault(key, kept)
             elif kind == _AWAY:
                 self._away = kept
             elif kind == "alarm" and not self._load_alarm(key, kept):
@@ -220,11 +225,15 @@ class Alerts:
 
     def _load_alarm(self, key: str, kept: dict[str, Any]) -> bool:
         """Take one up, unless its section is gone or watches something else."""
-        _, name, sensor, *_ = key.split("\0")
-        section = self._alerting.section(name)
-        if section is None or not section.covers(sensor, tuple(kept["arguments"])):
+        try:
+            _, name, sensor, *_ = key.split("\0")
+            section = self._alerting.section(name)
+            if section is None or not section.covers(sensor, tuple(kept["arguments"])):
+                return False
+            self._alarms[key] = alarm_of(section.settings, kept)
+        except Exception:  # another version wrote it
+            log.exception("what is remembered of an alert cannot be used, and is forgotten: %r", key)
             return False
-        self._alarms[key] = alarm_of(section.settings, kept)
         if self._alarms[key].pending:
             self._open_window(self._alarms[key])
         return True
@@ -232,13 +241,16 @@ class Alerts:
     # -- watching -----------------------------------------------------------------------------------------------
 
     def _judge(self, reading: Reading) -> None:
+        memory: dict[str, Any] = {}
         for settings in self._alerting.alerts:
             if settings.sensor != reading.sensor or (settings.arguments and settings.arguments != reading.arguments):
                 continue
             alarm = self._alarm(settings, reading.arguments, well=settings.rule.level(reading.said.value) == OK)
             if alarm is not None:
                 watch, told = observe(alarm.watch, settings.rule, reading.said.value, reading.at)
-                self._noted(alarm, watch, told, reading)
+                memory |= self._noted(alarm, watch, told, reading)
+        if memory:
+            self._mails.put([], memory)
 
     def _alarm(self, settings: AlertSettings, arguments: tuple[str, ...] = (), *, well: bool) -> Alarm | None:
         """What is remembered of a check. Nothing is of those that have always been well."""
@@ -253,15 +265,13 @@ class Alerts:
         self._alarms[alarm.key] = alarm
         return alarm
 
-    def _noted(self, alarm: Alarm, watch: Watch, told: Told, reading: Reading | None = None) -> None:
+    def _noted(self, alarm: Alarm, watch: Watch, told: Told, reading: Reading) -> dict[str, Any]:
+        """Take over what was observed; what of it is to be remembered."""
         changed = watch.state != alarm.watch.state
-        alarm.watch = watch
-        if reading is not None:
-            alarm.said = reading.said
+        alarm.watch, alarm.said = watch, reading.said
         if alarm.noted(told):
             self._open_window(alarm)
-        if told or changed:
-            self._mails.put([], {alarm.key: alarm.plain()})
+        return {alarm.key: alarm.plain()} if told or changed else {}
 
     def _open_window(self, alarm: Alarm) -> None:
         self._windows.setdefault(alarm.settings.report, self._timer() + GROUP_SECONDS)
@@ -269,8 +279,7 @@ class Alerts:
     def _look(self) -> None:
         """At the server, at backups, and at what could not be told when it happened."""
         now = self._clock()
-        for job in list(self._due):
-            self._tell_backup(job, self._due[job])
+        self._tell_backups()
         self._look_at_the_server(now)
         overdue = self._surroundings.overdue() if self._alerting.backups else {}
         for job, (_, when) in self._alerting.backups.items():
@@ -297,6 +306,9 @@ class Alerts:
             return
         settings, after = self._alerting.server
         since, taken = self._surroundings.away_since(), self._surroundings.last_delivery()
+        if self._away is not None and self._away > now:  # the clock was ahead
+            self._away = now
+            self._mails.put([], {_AWAY: now})
         if since is not None and self._away is None:
             self._away = since
             self._mails.put([], {_AWAY: since})
@@ -313,7 +325,9 @@ class Alerts:
             watch, told = step(alarm.watch, settings.rule, CRITICAL if problem else OK, now)
             if since is not None and problem and watch.state != alarm.watch.state:
                 watch = replace(watch, since=since)
-            self._noted(alarm, watch, told, Reading.of(settings, problem, now))
+            memory = self._noted(alarm, watch, told, Reading.of(settings, problem, now))
+            if memory:
+                self._mails.put([], memory)
 
     # -- telling ------------------------------------------------------------------------------------------------
 
@@ -330,6 +344,8 @@ class Alerts:
 
     def _tell(self, report: str) -> None:
         """Mail all events of a report; those of one alarm one after the other, those of many in one mail."""
+        if not self._to(report):  # other settings are on their way
+            return
         while alarms := [one for one in self._alarms.values() if one.settings.report == report and one.pending]:
             now = self._clock()
             groups: dict[tuple[str, ...], list[tuple[Alarm, Event]]] = defaultdict(list)
@@ -353,6 +369,9 @@ class Alerts:
 
     def _tell_group(self, report: str, to: list[str], group: list[tuple[Alarm, Event]], now: float) -> None:
         """One mail about several alarms, and what is remembered of them, in one commit; no mail where nobody gets one."""
+        # What was told a moment ago counts, too.
+        ends, grave = group[0][1].ends, any(event.grave for _, event in group)
+        to = self._with_room(to, now, grave=grave, ends=ends)
         mail = self._mail(report, to, group) if to else None
         memory: dict[str, Any] = {}
         counted = {one: (*caps.lately(self._recipients.get(one, ()), now), now) for one in to} if mail else {}
@@ -432,20 +451,30 @@ class Alerts:
 
     # -- backups ------------------------------------------------------------------------------------------------
 
-    def _tell_backup(self, job: str, outcome: Outcome) -> None:
+    def _tell_backups(self) -> None:
+        for key, outcome in list(self._due.items()):
+            if self._timer() < self._not_before.get(key, 0.0):
+                continue
+            try:
+                self._tell_backup(key, str(outcome["job"]), outcome)
+            except (Busy, JournalError) as error:
+                log.error("the report of a backup waits: %s", error)  # noqa: TRY400 - the disk's fault, or the queue's
+                self._not_before[key] = self._timer() + RETRY_SECONDS
+
+    def _tell_backup(self, key: str, job: str, outcome: Outcome) -> None:
         """Mail the report of a run, and after a bad one that of the first good one."""
         report, when = self._alerting.backups.get(job, ("", "never"))
         incident = self._backups.get(job, "")
         bad = outcome.get("status") != "ok"
-        changed = bad or any(outcome.get(key) for key in ("done", "left", "differences"))
+        changed = bad or any(outcome.get(name) for name in ("done", "left", "differences"))
         wanted = incident or bad or when == "always" or (when == "changes" and changed)
         if bad and not incident:
             incident = f"{self._alerting.host}/backup/{job}/{self._clock():.3f}"
-        mails, memory = [], {f"{_DUE}\0{job}": None, f"{_BACKUP}\0{job}": incident if bad else None}
+        mails, memory = [], {key: None, f"{_BACKUP}\0{job}": incident if bad else None}
         if wanted and when != "never":
             made = self._made(report, "backup", outcome, incidents=[incident] if incident else [])
             mails = [made] if made else []
         self._mails.put(mails, memory)
         self._backups[job] = incident if bad else ""
-        if self._due.get(job) is outcome:
-            del self._due[job]
+        self._due.pop(key, None)
+        self._not_before.pop(key, None)

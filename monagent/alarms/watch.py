@@ -123,9 +123,9 @@ def _believed(state: str, level: str, last: Sequence[str], runs: int) -> str:
         return UNKNOWN if in_a_row and set(last) == {UNKNOWN} else state
     if level == OK or (state != UNKNOWN and LEVELS.index(level) <= LEVELS.index(state)):
         return level
-    if not in_a_row or (state == UNKNOWN and UNKNOWN in last):
+    if not in_a_row or UNKNOWN in last:
         return state
-    least = min((one for one in last if one != UNKNOWN), key=LEVELS.index)
+    least = min(last, key=LEVELS.index)
     return least if state == UNKNOWN else max(least, state, key=LEVELS.index)
 
 

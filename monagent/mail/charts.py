@@ -108,7 +108,8 @@ class _Frame:
         near = [one.number for one in thresholds if low - 2 * span <= one.number <= high + 2 * span]
         self.low, self.high = min([low, *near]), max([high, *near])
         if not self.high > self.low:
-            self.low, self.high = self.low - span / 2, self.high + span / 2
+            half = max(span / 2, 1e-300)  # half of the smallest number would be none
+            self.low, self.high = self.low - half, self.high + half
 
     def x(self, when: float) -> float:
         """The column of a time."""

@@ -68,7 +68,9 @@ class Outbox:
         self._tidied = 0.0
         self._renewed = False
         self._told = ""
-        self._broken = 0
+        self._broken: set[int] = set()
+        self._first_tried: dict[int, float] = {}
+        self._shut: dict[Server, tuple[float, LoginRefused | None]] = {}
         self._trouble_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self.held = ""
@@ -119,7 +121,9 @@ class Outbox:
         self._woken.clear()
         if self._renewed:
             self._renewed = False
-            self._resume, self._pause, self._broken = 0.0, 0.0, 0
+            self._resume, self._pause = 0.0, 0.0
+            self._broken.clear()
+            self._shut.clear()
             self._part()
         if time.monotonic() - self._tidied > TIDY_SECONDS or not self._tidied:
             self._queue.tidy()
@@ -138,6 +142,12 @@ class Outbox:
             self._hold(error)
         except Unavailable as error:
             self._go_away(str(error))
+        except JournalError:
+            raise
+        except Exception:  # whatever is wrong with one mail, or one server, must not keep the others
+            log.exception("mail %d of [mail:%s] cannot be sent now", due.id, due.report)
+            self._part()
+            self._save(due, {}, self._clock() + _pause(due.attempts))
 
     def _idle(self, seconds: float) -> None:
         if self._session is not None and seconds > IDLE_SECONDS:
@@ -167,6 +177,9 @@ class Outbox:
                 replies |= session.send(due.sender, left, due.data)
             except MailTooLarge as error:
                 if due.has_lean:
+                    done = {address: reply for address, reply in replies.items() if not reply.passing}
+                    if done:  # by a server before this one
+                        self._settle(due, done)
                     log.warning(
                         "mail %d of [mail:%s] is too large for %s, sent without attachments",
                         due.id,
@@ -196,8 +209,10 @@ class Outbox:
         """
         tried: Server | None = None
         if self._session is not None:
-            tried = self._session.server
+            server = self._session.server
             yield self._session
+            # One that had broken in the meantime says nothing of the server.
+            tried = server if self._session is not None else None
         refused: LoginRefused | None = None
         away: list[str] = []
         joined = tried is not None
@@ -205,7 +220,7 @@ class Outbox:
             if server == tried:
                 continue
             try:
-                session = self._join(server)
+                session = self._joined(server)
             except LoginRefused as error:
                 refused = refused or error
             except Unavailable as error:
@@ -217,22 +232,50 @@ class Outbox:
         if not joined:
             raise refused or Unavailable("; ".join(away) or "no mail server is configured")
 
+    def _joined(self, server: Server) -> Session:
+        """A session with a server; one that has refused our login is left alone for a while.
+
+        Raises:
+            LoginRefused, Unavailable: it does not let us in.
+        """
+        until, refusal = self._shut.get(server, (0.0, None))
+        if refusal is not None and time.monotonic() < until:
+            raise refusal
+        try:
+            session = self._join(server)
+        except LoginRefused as error:
+            if refusal is None:
+                log.error("%s; see [mail] user and password_file", error)  # noqa: TRY400 - the server's answer says it all
+            self._shut[server] = (time.monotonic() + HOLD_SECONDS, error)
+            raise
+        self._shut.pop(server, None)
+        return session
+
     def _hung_up(self, due: Due, error: Unavailable) -> None:
         """The servers hang up on this mail, or on all: the next one shows which."""
         log.warning("mail %d of [mail:%s] is tried again: %s", due.id, due.report, error)
-        self._save(due, {}, self._clock() + _pause(due.attempts))
-        self._broken += 1
-        if self._broken > 1:
+        given_up = dict.fromkeys(due.recipients, (queue.GIVEN_UP, str(error))) if self._expired(due) else {}
+        self._told_fate(self._save(due, given_up, self._clock() + _pause(due.attempts)))
+        self._broken.add(due.id)
+        if len(self._broken) > 1:
             raise error
 
+    def _expired(self, due: Due) -> bool:
+        """Whether a mail waited for too long, and had its chance here: the host may have been off for days."""
+        first = self._first_tried.setdefault(due.id, time.monotonic())
+        return self._clock() - due.made > GIVE_UP_SECONDS and time.monotonic() - first >= CHANCE_SECONDS
+
     def _settle(self, due: Due, replies: Mapping[str, Reply]) -> None:
-        expired = self._clock() - due.made > GIVE_UP_SECONDS
+        expired = self._expired(due)
         verdicts = {address: _verdict(reply, expired=expired) for address, reply in replies.items()}
         self._note(due, replies)
         fate = self._save(due, verdicts, self._clock() + _pause(due.attempts))
-        if any(reply.taken for reply in replies.values()):
-            self._back(due.id)
+        self._back(due.id)
+        self._told_fate(fate)
+
+    def _told_fate(self, fate: Fate) -> None:
         if fate.settled is not None:
+            self._first_tried.pop(fate.id, None)
             self._on_settled(fate)
 
     def _save(self, due: Due, verdicts: Mapping[str, tuple[str, str]], until: float) -> Fate:
@@ -266,9 +309,7 @@ class Outbox:
 
     def _hold(self, error: LoginRefused) -> None:
         if not self.held:
-            log.error(
-                "no mail is sent: %s; see [mail] user and password_file. Tried again every %.0f s", error, HOLD_SECONDS
-            )
+            log.error("no mail is sent: %s", error)
         self.held = str(error)
         self._rest(HOLD_SECONDS, self.held)
 
@@ -292,11 +333,12 @@ class Outbox:
             self._give_up(reason)
 
     def _back(self, number: int) -> None:
-        """A mail was taken: others may be, too."""
+        """A server has answered, whatever it said: there is one that can be spoken to."""
         trouble = self.held or self.away
         self.held = self.away = ""
         self._told = ""
-        self._trouble_since, self._pause, self._broken = None, 0.0, 0
+        self._trouble_since, self._pause = None, 0.0
+        self._broken.clear()
         if trouble:
             log.warning("mail can be sent again")
             with contextlib.suppress(JournalError):  # they are tried later then
@@ -308,6 +350,7 @@ class Outbox:
         for fate in self._queue.old(self._clock() - GIVE_UP_SECONDS):
             waiting = [address for address, (state, _) in fate.recipients.items() if state == queue.WAITING]
             settled = self._queue.settle(fate.id, dict.fromkeys(waiting, (queue.GIVEN_UP, reason)))
+            self._first_tried.pop(fate.id, None)
             log.error(
                 "mail %d of [mail:%s] was given up after %.0f days: %s",
                 fate.id,

@@ -298,7 +298,7 @@ def _translated(server: Server) -> Iterator[None]:
         raise Unavailable(f"{server}: {one_line(error, 200)}") from error
     except smtplib.SMTPResponseException as error:
         raise Unavailable(f"{server}: {error.smtp_code} {_text(error.smtp_error)}") from error
-    except (OSError, smtplib.SMTPException, UnicodeError, EOFError) as error:
+    except (OSError, smtplib.SMTPException, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if "WRONG_VERSION_NUMBER" in str(error):
             reason = "it does not speak TLS from the start; is it security = starttls, or another port?"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from monagent.agent import alerts
 from monagent.agent.alarm import AlertSettings, Said
 from monagent.agent.alerting import Alerting, Reading, Surroundings
 from monagent.agent.alerts import GROUP_SECONDS, LOOK_SECONDS, Alerts
@@ -515,3 +516,150 @@ def test_the_report_of_a_backup_survives_a_crash(make: Make) -> None:
 
     assert len(bench.sent()) == 1
     assert "incident 12ab" in bench.sent()[0].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+
+
+def test_an_event_follows_its_alert_to_another_report(make: Make) -> None:
+    """A reload within the 30 seconds."""
+    bench = make(LOAD)
+    bench.read(9, seconds=10)
+    bench.alerts._take(Alerting("web1", (replace(LOAD, report="night"),)))
+    bench.wait(60)
+
+    assert [mail["to"] for mail in bench.sent()] == ["n@b.c"]
+
+
+def test_a_backups_mail_that_is_refused_keeps_no_alarm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again; the rest goes on."""
+    bench = make(LOAD, backups={"nightly": ("night", "always")})
+    put = bench.mails.put
+
+    def fail(mails: Any, memory: Any = None) -> None:
+        if any(mail.report == "night" for mail in mails):
+            raise Busy("full")
+        put(mails, memory)
+
+    monkeypatch.setattr(bench.mails, "put", fail)
+    bench.alerts.note_backup("nightly", {"status": "ok", "message": "good"})
+    bench.read(9)
+    assert bench.subjects() == ["CRITICAL: load on web1 (9)"]
+    monkeypatch.undo()
+    bench.wait(20)
+
+    assert len(bench.sent()) == 2
+
+
+def test_what_another_version_remembered_ends_nothing(make: Make) -> None:
+    """It is forgotten, and the watch goes on."""
+    bench = make(LOAD)
+    bench.read(9)
+    bench.mails.put([], {"alarm\0load\0load": {"arguments": [], "told": "x"}, "alarm\0x": 5, "what": [1]})
+    bench.restart()
+    bench.read(9)
+
+    assert bench.subjects() == ["CRITICAL: load on web1 (9)"] * 2
+
+
+def test_nothing_is_watched_before_what_was_remembered_is_known(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would be told again, and overwritten."""
+    bench = make(LOAD)
+    bench.read(9)
+    bench.mails.stop(time.monotonic() + 1)
+    bench.mails = Mails(bench.directory, bench.mailing, Sources, lambda _job, _outcome: None)
+    failures = [JournalError("locked")]
+    remembered = bench.mails.remembered
+
+    def fail() -> Any:
+        if failures:
+            raise failures.pop()
+        return remembered()
+
+    monkeypatch.setattr(bench.mails, "remembered", fail)
+    monkeypatch.setattr(alerts, "RETRY_SECONDS", 0.05)
+    surroundings = Surroundings(lambda: None, lambda: None, lambda _since: "", dict)
+    running = Alerts(bench.alerting, bench.mails, surroundings)
+    running.start()
+    running.note_reading(Reading("load", (), Said(9.0), time.time()))
+    until = time.monotonic() + 10
+    while not running._alarms and time.monotonic() < until:
+        time.sleep(0.02)
+    running.stop(time.monotonic() + 5)
+
+    assert failures == []
+    assert [alarm.known for alarm in running._alarms.values()] == [{"a@b.c": "critical"}]
+    assert [alarm.pending for alarm in running._alarms.values()] == [[]]
+
+
+def test_every_section_sees_a_reading_also_when_the_disk_is_full(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that watches the same sensor."""
+    bench = make(LOAD, replace(LOAD, name="again", report="night"))
+
+    def fail(_mails: Any, _memory: Any = None) -> None:
+        raise JournalError("full")
+
+    monkeypatch.setattr(bench.mails, "put", fail)
+    with pytest.raises(JournalError):
+        bench.alerts._judge(Reading("load", (), Said(9.0), bench.now))
+    monkeypatch.undo()
+    bench.wait(60)
+
+    assert sorted(mail["to"] for mail in bench.sent()) == ["a@b.c", "n@b.c"]
+
+
+def test_a_cap_holds_within_one_pass_too(make: Make) -> None:
+    """Several mails are made at the same moment."""
+    alerts_ = [replace(LOAD, name=f"load{number}", sensor=f"load{number}") for number in range(3)]
+    bench = make(*alerts_, cap=10, to=("a@b.c", "b@b.c", "x@b.c"))
+    for alert in alerts_:
+        bench.read(9, sensor=alert.sensor, seconds=0)
+    bench.wait(60)
+    for alarm, known in zip(
+        bench.alerts._alarms.values(), ({"a@b.c"}, {"a@b.c", "b@b.c"}, {"a@b.c", "x@b.c"}), strict=True
+    ):
+        alarm.known = dict.fromkeys(known, "critical")
+    bench.alerts._recipients["a@b.c"] = (bench.now,) * 9
+    for alert in alerts_:
+        bench.read(1, sensor=alert.sensor, seconds=0)
+    bench.wait(60)
+
+    assert len(bench.alerts._recipients["a@b.c"]) == 10
+    bench.wait(WINDOW_SECONDS)
+    assert [alarm.known for alarm in bench.alerts._alarms.values() if alarm.known] == []
+
+
+def test_a_clock_that_was_ahead_makes_no_outage_of_the_server(make: Make) -> None:
+    """It took results all the time."""
+    bench = make(server=(AlertSettings("server", "ops"), 1800.0))
+    bench.now += 30 * WINDOW_SECONDS
+    bench.away = bench.now
+    bench.wait(20)
+    bench.now -= 30 * WINDOW_SECONDS
+    bench.away = None
+    for _ in range(100):
+        bench.taken = bench.now
+        bench.wait(60)
+
+    assert (bench.sent() if (bench.directory / "mail.db").exists() else []) == []
+
+
+def test_each_run_of_a_backup_is_told(make: Make) -> None:
+    """A good one right after a bad one."""
+    bench = make(backups={"nightly": ("ops", "problems")})
+    bench.alerts.note_backup("nightly", {"status": "error", "message": "bad"})
+    bench.alerts.note_backup("nightly", {"status": "ok", "message": "good"})
+    bench.wait(20)
+
+    assert len(bench.sent()) == 2
+    assert [name for name in bench.mails.remembered() if name.startswith("backup-due")] == []
+
+
+def test_what_a_cap_held_back_is_forgotten_once_all_is_well(make: Make) -> None:
+    """And what was bad once, and never seen again."""
+    bench = make(
+        replace(LOAD, cap=4, rule=replace(LOAD.rule, runs=1)),
+        replace(LOAD, name="slow", sensor="slow", rule=replace(LOAD.rule, runs=3)),
+    )
+    bench.read(9, 1, 9, 1, 9, 1, seconds=700)
+    bench.read(9, sensor="slow")
+    bench.wait(3 * WINDOW_SECONDS)
+
+    assert bench.alerts._alarms == {}

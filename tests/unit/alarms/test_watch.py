@@ -123,3 +123,8 @@ def test_one_run_that_failed_changes_nothing_where_more_are_asked_for() -> None:
 def test_nothing_to_do_is_well_whatever_the_margin() -> None:
     """A queue that is empty is not near the lower end of its range."""
     assert told(Rule(None, parse("10"), margin=2), [50, 0, 1]) == ["problem critical", "recovery ok", ""]
+
+
+def test_a_run_that_failed_does_not_count_as_a_bad_number() -> None:
+    """Three in a row are three numbers in a row."""
+    assert told(Rule(None, parse("~:8"), runs=3), [1, None, None, 9, 9, 9]) == ["", "", "", "", "", "problem critical"]

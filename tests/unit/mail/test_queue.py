@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from monagent.errors import Busy, JournalError, Unavailable
-from monagent.mail import queue
+from monagent.mail import outbox, queue
 from monagent.mail.outbox import GIVE_UP_SECONDS, Outbox, result_of
 from monagent.mail.queue import Due, Fate, Mail, Queue
 from monagent.mail.settings import Server
-from monagent.mail.transport import Reply, Session
+from monagent.mail.transport import LoginRefused, MailTooLarge, Reply, Session
 
 
 class Clock:
@@ -171,11 +171,14 @@ class Scripted(Session):
         pass
 
 
-def test_what_is_put_off_for_three_days_is_given_up(mails: Queue, clock: Clock) -> None:
+def test_what_is_put_off_for_three_days_is_given_up(
+    mails: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With growing pauses until then, and the last answer in the outcome."""
+    monkeypatch.setattr(outbox, "CHANCE_SECONDS", 0.0)
     settled: list[Fate] = []
     times: list[float] = []
-    outbox = Outbox(
+    box = Outbox(
         mails, [Server("x", 25)], on_settled=settled.append, clock=clock, join=lambda _server: Scripted(answer)
     )
 
@@ -187,7 +190,7 @@ def test_what_is_put_off_for_three_days_is_given_up(mails: Queue, clock: Clock) 
     started = clock.now
     while not settled:
         if mails.next_due()[0]:
-            outbox._turn()
+            box._turn()
         clock.now += 5
     pauses = [later - sooner for sooner, later in pairwise(times)]
 
@@ -305,3 +308,113 @@ def test_many_that_wait_are_found_quickly_and_nobody_looks_for_nothing(mails: Qu
     assert (found, when) == (None, clock.now + queue.ORDER_SECONDS)
     clock.now += queue.ORDER_SECONDS
     assert due(mails) == ("1", ("a@b.c",))
+
+
+def test_a_mail_that_servers_hang_up_on_is_given_up_some_day(
+    mails: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for it goes on then."""
+    monkeypatch.setattr(outbox, "CHANCE_SECONDS", 0.0)
+    mails.put([mail("bad", "x@y.z", incidents=("i",)), mail("end", "x@y.z", incidents=("i",))])
+    scene = Scene(mails, clock, lambda data: hangs_up(data) if data == b"bad" else taken(data))
+    for _ in range(400):
+        scene.outbox._resume = 0.0
+        scene.outbox._turn()
+        clock.now += 1800
+
+    assert [(fate.subject, fate.recipients["x@y.z"][0]) for fate in scene.settled] == [
+        ("bad", "given up"),
+        ("end", "taken"),
+    ]
+
+
+def test_one_mail_that_breaks_the_connection_again_and_again_is_no_outage(mails: Queue, clock: Clock) -> None:
+    """A later one goes at once."""
+    mails.put([mail("bad", "x@y.z")])
+    scene = Scene(mails, clock, lambda data: hangs_up(data) if data == b"bad" else taken(data))
+    for _ in range(20):
+        scene.outbox._turn()
+        clock.now += 1800
+    assert scene.outbox.away == ""
+    mails.put([mail("good")])
+    clock.now -= 1
+    scene.outbox._turn()
+    scene.outbox._turn()
+
+    assert [fate.subject for fate in scene.settled] == ["good"]
+
+
+def test_who_has_a_mail_does_not_get_it_again_without_its_attachments(mails: Queue, clock: Clock) -> None:
+    """The first server took it for one, and the second one finds it too large for the other."""
+    mails.put([mail("one", "a@b.c", "d@e.f", lean=b"lean")])
+    scene = Scene(mails, clock, taken, taken)
+    answers = [
+        {"a@b.c": Reply(250, ""), "d@e.f": Reply(451, "")},
+        MailTooLarge("552"),
+    ]
+    sent: list[tuple[list[str], bytes]] = []
+
+    def send(_self: Session, _sender: str, recipients: Any, data: bytes) -> Any:
+        sent.append((list(recipients), data))
+        answer = answers.pop(0) if answers else dict.fromkeys(recipients, Reply(250, ""))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    original, Scripted.send = Scripted.send, send  # type: ignore[method-assign]
+    try:
+        scene.outbox._turn()
+        scene.outbox._turn()
+    finally:
+        Scripted.send = original  # type: ignore[method-assign]
+
+    assert sent == [(["a@b.c", "d@e.f"], b"one"), (["d@e.f"], b"one"), (["d@e.f"], b"lean")]
+
+
+def test_a_bug_in_one_server_or_mail_stops_no_other(mails: Queue, clock: Clock) -> None:
+    """It is put off like one that servers hang up on."""
+    mails.put([mail("bad", "x@y.z"), mail("good")])
+
+    def answer(data: bytes) -> Reply:
+        if data == b"bad":
+            raise RuntimeError("bug")
+        return taken(data)
+
+    scene = Scene(mails, clock, answer)
+    scene.outbox._turn()
+    scene.outbox._turn()
+
+    assert [fate.subject for fate in scene.settled] == ["good"]
+
+
+def test_a_server_that_refused_our_login_is_left_alone_for_a_while(mails: Queue, clock: Clock) -> None:
+    """While another one takes the mails."""
+    logins: list[str] = []
+
+    def join(server: Server) -> Session:
+        logins.append(server.host)
+        if server.host == "s0":
+            raise LoginRefused("535")
+        session = Scripted(taken)  # type: ignore[arg-type]
+        session.server = server
+        return session
+
+    box = Outbox(mails, [Server("s0", 25), Server("s1", 25)], clock=clock, join=join)
+    for number in range(5):
+        mails.put([mail(str(number))])
+        box._turn()
+        box._part()
+
+    assert (logins.count("s0"), logins.count("s1"), box.held) == (1, 5, "")
+
+
+def test_any_answer_ends_what_is_said_of_an_outage(mails: Queue, clock: Clock) -> None:
+    """Also a refusal."""
+    mails.put([mail("one")])
+    scene = Scene(mails, clock, lambda _data: Reply(550, "no"))
+    scene.outbox._go_away("refused")
+    assert mails.remembered() == {"trouble": "refused"}
+    scene.outbox._resume = 0.0
+    scene.outbox._turn()
+
+    assert (scene.outbox.away, mails.remembered()) == ("", {})
