@@ -6,29 +6,25 @@ loses an alarm or tells it twice.
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import logging
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from monagent.agent.alarm import Alarm, AlertSettings, Event, alarm_of
+from monagent.agent.alarm import Alarm, AlertSettings, alarm_of
 from monagent.agent.alerting import Alerting, Reading, Surroundings
-from monagent.agent.backups import BUSY
+from monagent.agent.backup_mails import BACKUP, DUE, BackupMails
 from monagent.agent.mails import Mails
+from monagent.agent.telling import RECIPIENT, Telling
 from monagent.alarms import caps
-from monagent.alarms.watch import CRITICAL, OK, UNKNOWN, WARNING, Told, Watch, observe, step
-from monagent.config.checks import SERVER_ALERT
+from monagent.alarms.watch import CRITICAL, OK, Told, Watch, observe, step
 from monagent.errors import Busy, JournalError
 from monagent.models import Outcome
-
-if TYPE_CHECKING:
-    from monagent.mail.queue import Mail
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +37,8 @@ CHECKS = 1_000
 """Of one section without arguments that are not well at the same time."""
 WAITING = 10_000
 """Readings that may wait to be looked at."""
-_RECIPIENT, _BACKUP, _DUE, _AWAY = "recipient", "backup", "backup-due", "server-away"
-"""What is remembered beside alarms: under these words, and a name after a NUL."""
-
-
-_GRAVITY = (CRITICAL, UNKNOWN, WARNING, OK)
+_AWAY = "server-away"
+"""What is remembered under this word: since when."""
 
 
 class Alerts:
@@ -72,12 +65,10 @@ class Alerts:
         self._surroundings = surroundings
         self._clock = clock
         self._timer = timer
-        self._inbox: SimpleQueue[Reading | Alerting | str | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Reading | Alerting | None] = SimpleQueue()
         self._alarms: dict[str, Alarm] = {}
-        self._recipients: dict[str, tuple[float, ...]] = {}
-        self._backups: dict[str, str] = {}
-        self._due: dict[str, Outcome] = {}
-        self._not_before: dict[str, float] = {}
+        self._telling = Telling(alerting.host, mails, clock)
+        self._backups = BackupMails(alerting.backups, mails, self._telling, clock, timer)
         self._away: float | None = None
         self._windows: dict[str, float] = {}
         self._thread: threading.Thread | None = None
@@ -105,11 +96,15 @@ class Alerts:
     def use(self, alerting: Alerting) -> None:
         """From now on watch by these settings."""
         if self._thread is None:
-            self._alerting = alerting
-            self._sensors = frozenset(alert.sensor for alert in alerting.alerts)
+            self._set(alerting)
             self.start()
         else:
             self._inbox.put(alerting)
+
+    def _set(self, alerting: Alerting) -> None:
+        self._alerting = alerting
+        self._sensors = frozenset(alert.sensor for alert in alerting.alerts)
+        self._telling.host, self._backups.jobs = alerting.host, alerting.backups
 
     def ailing(self, _seconds: float) -> str:
         """What is wrong with the thread."""
@@ -132,14 +127,7 @@ class Alerts:
 
     def note_backup(self, job: str, outcome: Outcome) -> None:
         """Tell of a backup that has ended, where that is wanted. On disk when this returns."""
-        if job in self._alerting.backups and outcome.get("result") != BUSY:
-            key, told = f"{_DUE}\0{job}\0{time.time_ns()}", {**outcome, "job": job}
-            try:
-                self._mails.put([], {key: told})
-            except (Busy, JournalError) as error:
-                log.error("the report of backup %s cannot be kept: %s", job, error)  # noqa: TRY400 - the disk's fault
-            self._due[key] = told
-            self._inbox.put(job)
+        self._backups.note(job, outcome)
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
@@ -149,13 +137,11 @@ class Alerts:
             if not self._loaded and self._stopping.wait(RETRY_SECONDS):
                 return
         while True:
-            try:
+            with contextlib.suppress(Empty):
                 work = self._inbox.get(timeout=1.0 if self._windows else LOOK_SECONDS)
-            except Empty:
-                work = ""
-            if work is None:
-                return
-            self._guarded(partial(self._take, work))
+                if work is None:
+                    return
+                self._guarded(partial(self._take, work))
             if self._timer() - self._looked >= LOOK_SECONDS:
                 self._looked = self._timer()
                 self._guarded(self._look)
@@ -171,17 +157,15 @@ class Alerts:
         except Exception:
             log.exception("alerts: something cannot be judged or told")
 
-    def _take(self, work: Reading | Alerting | str) -> None:
+    def _take(self, work: Reading | Alerting) -> None:
         if isinstance(work, Reading):
             self._judge(work)
-        elif isinstance(work, Alerting):
+        else:
             self._take_up(work)
-        # A backup that has ended is among those that are looked at.
 
     def _take_up(self, alerting: Alerting) -> None:
         """Work by other sections; those that are gone, or watch something else, are forgotten."""
-        self._alerting = alerting
-        self._sensors = frozenset(alert.sensor for alert in alerting.alerts)
+        self._set(alerting)
         kept: dict[str, Alarm] = {}
         gone: dict[str, None] = {}
         for key, alarm in self._alarms.items():
@@ -209,12 +193,12 @@ class Alerts:
         gone: dict[str, None] = {}
         for key, kept in self._mails.remembered().items():
             kind, _, name = key.partition("\0")
-            if kind == _RECIPIENT:
-                self._recipients[name] = tuple(kept)
-            elif kind == _BACKUP:
-                self._backups[name] = kept
-            elif kind == _DUE:
-                self._due.setdefault(key, kept)
+            if kind == RECIPIENT:
+                self._telling.recipients[name] = tuple(kept)
+            elif kind == BACKUP:
+                self._backups.incidents[name] = kept
+            elif kind == DUE:
+                self._backups.due.setdefault(key, kept)
             elif kind == _AWAY:
                 self._away = kept
             elif kind == "alarm" and not self._load_alarm(key, kept):
@@ -279,21 +263,21 @@ class Alerts:
     def _look(self) -> None:
         """At the server, at backups, and at what could not be told when it happened."""
         now = self._clock()
-        self._tell_backups()
+        self._backups.tell()
         self._look_at_the_server(now)
         overdue = self._surroundings.overdue() if self._alerting.backups else {}
         for job, (_, when) in self._alerting.backups.items():
             problem = overdue.get(job, "") if when != "never" else ""
             self._observe(self._alerting.backup_alert(job), problem, now)
-        self._recipients = {one: caps.lately(sent, now) for one, sent in self._recipients.items()}
+        self._telling.recipients = {one: caps.lately(sent, now) for one, sent in self._telling.recipients.items()}
         for alarm in list(self._alarms.values()):
             self._look_at(alarm, now)
 
     def _look_at(self, alarm: Alarm, now: float) -> None:
         alarm.catch_up(now)
         ends = alarm.watch.state == OK
-        unsaid = alarm.unsaid(self._to(alarm.settings.report), now)
-        if self._with_room(unsaid, now, grave=not ends, ends=ends):
+        unsaid = alarm.unsaid(self._telling.to(alarm.settings.report), now)
+        if self._telling.with_room(unsaid, now, grave=not ends, ends=ends):
             alarm.say_again()
             self._open_window(alarm)
         elif alarm.is_settled(now):
@@ -336,145 +320,8 @@ class Alerts:
             if self._timer() < until:
                 continue
             try:
-                self._tell(report)
+                self._telling.tell(report, self._alarms)
                 del self._windows[report]
             except (Busy, JournalError) as error:
                 log.error("alerts of [mail:%s] wait: %s", report, error)  # noqa: TRY400 - the disk's fault, or the queue's
                 self._windows[report] = self._timer() + RETRY_SECONDS
-
-    def _tell(self, report: str) -> None:
-        """Mail all events of a report; those of one alarm one after the other, those of many in one mail."""
-        if not self._to(report):  # other settings are on their way
-            return
-        while alarms := [one for one in self._alarms.values() if one.settings.report == report and one.pending]:
-            now = self._clock()
-            groups: dict[tuple[str, ...], list[tuple[Alarm, Event]]] = defaultdict(list)
-            for alarm in map(copy.deepcopy, alarms):
-                event = alarm.pending.pop(0)
-                audience = alarm.audience(event, self._to(report), now)
-                free = self._with_room(audience, now, grave=event.grave, ends=event.ends)
-                if audience and not free and not event.ends:
-                    alarm.held_back += 1
-                groups[("ends" if event.ends else "begins", *free)].append((alarm, event))
-            for (_, *free), group in groups.items():
-                self._tell_group(report, free, group, now)
-
-    def _with_room(self, recipients: Sequence[str], now: float, *, grave: bool, ends: bool) -> list[str]:
-        cap = self._mails.mailing.cap
-        return [one for one in recipients if caps.room(self._recipients.get(one, ()), cap, now, grave=grave, ends=ends)]
-
-    def _to(self, report: str) -> tuple[str, ...]:
-        settings = self._mails.mailing.reports.get(report)
-        return settings.to if settings else ()
-
-    def _tell_group(self, report: str, to: list[str], group: list[tuple[Alarm, Event]], now: float) -> None:
-        """One mail about several alarms, and what is remembered of them, in one commit; no mail where nobody gets one."""
-        # What was told a moment ago counts, too.
-        ends, grave = group[0][1].ends, any(event.grave for _, event in group)
-        to = self._with_room(to, now, grave=grave, ends=ends)
-        mail = self._mail(report, to, group) if to else None
-        memory: dict[str, Any] = {}
-        counted = {one: (*caps.lately(self._recipients.get(one, ()), now), now) for one in to} if mail else {}
-        for alarm, event in group:
-            if mail is not None:
-                alarm.was_told(event, to, now, self._incident(alarm, event))
-                log.warning("alert %s %s: %s", alarm.settings.name, " ".join(alarm.arguments), event.kind)
-            memory[alarm.key] = alarm.plain()
-        memory |= {f"{_RECIPIENT}\0{one}": list(times) for one, times in counted.items()}
-        self._mails.put([mail] if mail else [], memory)
-        self._recipients |= counted
-        self._alarms |= {alarm.key: alarm for alarm, _ in group}
-
-    def _incident(self, alarm: Alarm, event: Event) -> str:
-        words = (self._alerting.host, alarm.settings.name, " ".join(alarm.arguments), f"{event.since:.3f}")
-        return alarm.incident or "/".join(words)
-
-    def _mail(self, report: str, to: list[str], group: list[tuple[Alarm, Event]]) -> Mail | None:
-        group = sorted(group, key=lambda one: _GRAVITY.index(one[1].level))
-        incidents = [self._incident(alarm, event) for alarm, event in group]
-        held_back = sum(alarm.held_back for alarm, _ in group)
-        context = {"alerts": [self._context(alarm, event) for alarm, event in group]}
-        return self._made(report, "alert", context, to=to, incidents=incidents, held_back=held_back)
-
-    def _made(self, report: str, template: str, context: dict[str, Any], **more: Any) -> Mail | None:
-        """The mail; by the built-in template where the site's own cannot show this: nobody is to miss it for that."""
-        for built_in in (False, True):
-            try:
-                return self._mails.make(report, template, context, built_in=built_in, **more)
-            except (Busy, JournalError):
-                raise
-            except Exception:  # whatever is wrong with one mail must not keep the others
-                log.exception("a mail of [mail:%s] cannot be made", report)
-        return None
-
-    def _context(self, alarm: Alarm, event: Event) -> dict[str, Any]:
-        settings = alarm.settings
-        state = "warning" if event.kind == Told.FLAPPING and event.level == OK else event.level
-        context: dict[str, Any] = {
-            "host": self._alerting.host,
-            "sensor": settings.sensor,
-            "arguments": list(alarm.arguments),
-            "state": state,
-            "since": event.since,
-            "message": self._message(alarm, event),
-            "warning": settings.warning,
-            "critical": settings.critical,
-            "unit": event.said.unit,
-        }
-        if event.said.value is not None and event.level != UNKNOWN:
-            context["value"] = event.said.value
-        if not settings.sensor:
-            context["readings"] = []
-        return context
-
-    def _message(self, alarm: Alarm, event: Event) -> str:
-        from monagent.mail.views import moment  # noqa: PLC0415 - a mail is being made
-        from monagent.mail.words import words  # noqa: PLC0415
-
-        report = self._mails.mailing.reports.get(alarm.settings.report)
-        w = words(report.language if report else "en")
-        said = [event.said.message] if event.said.message else []
-        rule = alarm.settings.rule
-        if event.kind == Told.FLAPPING:
-            said.append(w["flapping"])
-        if event.kind == Told.REMINDER:
-            said.append(w["reminder"])
-        if event.said.value is not None and event.level not in (OK, UNKNOWN) and rule.level(event.said.value) == OK:
-            said.append(w["not yet"].format(margin=f"{rule.margin:g}"))
-        if event.ends:
-            if not alarm.settings.sensor:
-                word = "server back" if alarm.settings.name == SERVER_ALERT else "backup back"
-                said.append(w[word].format(job=alarm.settings.name.removeprefix("backup ")))
-            was = next(iter(alarm.known.values()), "")
-            said.append(w["was"].format(state=w.get(was, was), time=moment(alarm.began)))
-        return "\n".join(said)
-
-    # -- backups ------------------------------------------------------------------------------------------------
-
-    def _tell_backups(self) -> None:
-        for key, outcome in list(self._due.items()):
-            if self._timer() < self._not_before.get(key, 0.0):
-                continue
-            try:
-                self._tell_backup(key, str(outcome["job"]), outcome)
-            except (Busy, JournalError) as error:
-                log.error("the report of a backup waits: %s", error)  # noqa: TRY400 - the disk's fault, or the queue's
-                self._not_before[key] = self._timer() + RETRY_SECONDS
-
-    def _tell_backup(self, key: str, job: str, outcome: Outcome) -> None:
-        """Mail the report of a run, and after a bad one that of the first good one."""
-        report, when = self._alerting.backups.get(job, ("", "never"))
-        incident = self._backups.get(job, "")
-        bad = outcome.get("status") != "ok"
-        changed = bad or any(outcome.get(name) for name in ("done", "left", "differences"))
-        wanted = incident or bad or when == "always" or (when == "changes" and changed)
-        if bad and not incident:
-            incident = f"{self._alerting.host}/backup/{job}/{self._clock():.3f}"
-        mails, memory = [], {key: None, f"{_BACKUP}\0{job}": incident if bad else None}
-        if wanted and when != "never":
-            made = self._made(report, "backup", outcome, incidents=[incident] if incident else [])
-            mails = [made] if made else []
-        self._mails.put(mails, memory)
-        self._backups[job] = incident if bad else ""
-        self._due.pop(key, None)
-        self._not_before.pop(key, None)

@@ -439,7 +439,7 @@ def test_an_end_that_finds_no_room_is_told_when_there_is_some(make: Make) -> Non
 def test_who_had_no_room_hears_of_an_outage_that_lasts(make: Make) -> None:
     """And of its end; what is reserved is for that."""
     bench = make(LOAD, cap=6, to=("boss@b.c", "x@b.c"))
-    bench.alerts._recipients["boss@b.c"] = (bench.now,) * 4
+    bench.alerts._telling.recipients["boss@b.c"] = (bench.now,) * 4
     bench.read(9, seconds=120)
     assert [mail["to"] for mail in bench.sent()] == ["x@b.c"]
     bench.wait(CALM_SECONDS)
@@ -451,7 +451,7 @@ def test_who_had_no_room_hears_of_an_outage_that_lasts(make: Make) -> None:
 def test_nothing_is_done_while_nobody_has_room(make: Make) -> None:
     """An outage that nobody may be told of is not counted again and again."""
     bench = make(LOAD, cap=4)
-    bench.alerts._recipients["a@b.c"] = (bench.now,) * 4
+    bench.alerts._telling.recipients["a@b.c"] = (bench.now,) * 4
     bench.read(9)
     bench.wait(3600)
 
@@ -616,12 +616,12 @@ def test_a_cap_holds_within_one_pass_too(make: Make) -> None:
         bench.alerts._alarms.values(), ({"a@b.c"}, {"a@b.c", "b@b.c"}, {"a@b.c", "x@b.c"}), strict=True
     ):
         alarm.known = dict.fromkeys(known, "critical")
-    bench.alerts._recipients["a@b.c"] = (bench.now,) * 9
+    bench.alerts._telling.recipients["a@b.c"] = (bench.now,) * 9
     for alert in alerts_:
         bench.read(1, sensor=alert.sensor, seconds=0)
     bench.wait(60)
 
-    assert len(bench.alerts._recipients["a@b.c"]) == 10
+    assert len(bench.alerts._telling.recipients["a@b.c"]) == 10
     bench.wait(WINDOW_SECONDS)
     assert [alarm.known for alarm in bench.alerts._alarms.values() if alarm.known] == []
 
