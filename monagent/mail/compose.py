@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from monagent.errors import JournalError, Refused
-from monagent.mail import message, views
+from monagent.mail import message
+from monagent.mail.alert_view import alert_view
+from monagent.mail.backup_view import backup_view, checked_run
 from monagent.mail.context import STATES, Alert, alerts_of, cleaned, report_of
 from monagent.mail.example import example
 from monagent.mail.figures import Points, Series, summary
 from monagent.mail.message import Envelope
 from monagent.mail.queue import Mail
 from monagent.mail.render import Rendered, Templates, inlined
+from monagent.mail.report_view import report_view
 from monagent.mail.settings import BUILT_IN, ReportSettings
 from monagent.mail.text import one_line
-from monagent.mail.views import View, moment
+from monagent.mail.views import PLOTS, View, moment
 from monagent.mail.words import LANGUAGES, words
 
 log = logging.getLogger(__name__)
@@ -175,16 +178,16 @@ class Composer:
         w = common["w"]
         if report.template == "alert":
             alerts = alerts_of(context)
-            recent = {alert: self._recent(alert) for alert in alerts[: views.PLOTS] if alert.readings is None}
-            return lambda rows: views.alert_view(alerts, lambda alert: recent.get(alert, ()), w, self._host, rows)
+            recent = {alert: self._recent(alert) for alert in alerts[:PLOTS] if alert.readings is None}
+            return lambda rows: alert_view(alerts, lambda alert: recent.get(alert, ()), w, self._host, rows)
         if report.template == "report":
             record = report_of(context)
             sums = [summary(one) for one in self._sources.history(record.sensors, now - report.period)]
             period = f"{moment(now - report.period)} - {moment(now)}"
-            return lambda rows: views.report_view(record, sums, period, w, rows)
+            return lambda rows: report_view(record, sums, period, w, rows)
         if report.template == "backup":
             run = self._backup(context)
-            return lambda rows: views.backup_view(run, now, w, rows)
+            return lambda rows: backup_view(run, now, w, rows)
         members = cleaned(context)
         state = str(members.get("state"))
         return lambda _rows: View({**members, "context": members}, state if state in STATES else "ok")
@@ -202,7 +205,7 @@ class Composer:
         if not isinstance(job, str):
             raise Refused("the context's job must be a string: the name of a backup job")
         if set(context) - {"job", "language"}:
-            return views.checked_run(context)
+            return checked_run(context)
         run = self._sources.last_run(job)
         if run is None:
             raise Refused(f"the context's job: there is no backup job {one_line(job, 64)} here, or it never ran")
