@@ -10,11 +10,12 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from monagent.errors import JournalError, Unavailable
 from monagent.mail import queue
 from monagent.mail.queue import Due, Fate, Queue
+from monagent.mail.servers import HOLD_SECONDS, Servers
 from monagent.mail.settings import Server
 from monagent.mail.transport import LoginRefused, MailTooLarge, Reply, Session, connect
 
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS = 3 * 86_400.0
 FIRST_PAUSE, LAST_PAUSE = 5.0, 1800.0
-HOLD_SECONDS = 300.0
-"""Between logins, once one was refused: some servers shut out who tries too often."""
 TROUBLE = "trouble"
 """What the queue remembers while nothing can be sent: why."""
 CHANCE_SECONDS = 3600.0
@@ -56,21 +55,18 @@ class Outbox:
             join: connects to a server.
         """
         self._queue = mails
-        self._servers = tuple(servers)
+        self._servers = Servers(servers, join)
         self._on_settled = on_settled
         self._clock = clock
-        self._join = join
         self._woken = threading.Event()
         self._stopping = False
-        self._session: Session | None = None
         self._pause = 0.0
         self._resume = 0.0
         self._tidied = 0.0
-        self._renewed = False
+        self._renewed: tuple[Server, ...] | None = None
         self._told = ""
         self._broken: set[int] = set()
         self._first_tried: dict[int, float] = {}
-        self._shut: dict[Server, tuple[float, LoginRefused | None]] = {}
         self._trouble_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self.held = ""
@@ -87,8 +83,7 @@ class Outbox:
 
     def use(self, servers: Sequence[Server]) -> None:
         """From now on send by these; what was held for a wrong login is tried at once."""
-        self._servers = tuple(servers)
-        self._renewed = True
+        self._renewed = tuple(servers)
         self._woken.set()
 
     def ailing(self) -> str:
@@ -114,17 +109,16 @@ class Outbox:
             except Exception:  # the top of the thread: sending must go on whatever one mail did
                 log.exception("sending mail failed unexpectedly")
                 self._wait(ROUND_SECONDS)
-        self._part()
+        self._servers.part()
 
     def _turn(self) -> None:
         """Send one mail, or wait for one."""
         self._woken.clear()
-        if self._renewed:
-            self._renewed = False
+        if self._renewed is not None:
+            servers, self._renewed = self._renewed, None
+            self._servers.use(servers)
             self._resume, self._pause = 0.0, 0.0
             self._broken.clear()
-            self._shut.clear()
-            self._part()
         if time.monotonic() - self._tidied > TIDY_SECONDS or not self._tidied:
             self._queue.tidy()
             self._tidied = time.monotonic()
@@ -146,24 +140,19 @@ class Outbox:
             raise
         except Exception:  # whatever is wrong with one mail, or one server, must not keep the others
             log.exception("mail %d of [mail:%s] cannot be sent now", due.id, due.report)
-            self._part()
+            self._servers.part()
             self._save(due, {}, self._clock() + _pause(due.attempts))
 
     def _idle(self, seconds: float) -> None:
-        if self._session is not None and seconds > IDLE_SECONDS:
+        if self._servers.is_connected and seconds > IDLE_SECONDS:
             if self._wait(IDLE_SECONDS):
                 return
-            self._part()
+            self._servers.part()
             seconds -= IDLE_SECONDS
         self._wait(seconds)
 
     def _wait(self, seconds: float) -> bool:
         return self._stopping or self._woken.wait(seconds)
-
-    def _part(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
 
     # -- one mail -----------------------------------------------------------------------------------------------
 
@@ -172,7 +161,7 @@ class Outbox:
         replies: dict[str, Reply] = {}
         broken: Unavailable | None = None
         left = list(due.recipients)
-        for session in self._sessions():
+        for session in self._servers.sessions():
             try:
                 replies |= session.send(due.sender, left, due.data)
             except MailTooLarge as error:
@@ -191,7 +180,7 @@ class Outbox:
                 replies |= dict.fromkeys(left, Reply(552, str(error)))
             except Unavailable as error:
                 broken = error
-                self._part()
+                self._servers.part()
                 continue
             left = [address for address in left if replies[address].passing]
             if not left:
@@ -200,56 +189,6 @@ class Outbox:
             self._settle(due, replies)
         elif broken is not None:
             self._hung_up(due, broken)
-
-    def _sessions(self) -> Iterator[Session]:
-        """The session there is, then one with each server that lets us in.
-
-        Raises:
-            LoginRefused, Unavailable: none did.
-        """
-        tried: Server | None = None
-        if self._session is not None:
-            server = self._session.server
-            yield self._session
-            # One that had broken in the meantime says nothing of the server.
-            tried = server if self._session is not None else None
-        refused: LoginRefused | None = None
-        away: list[str] = []
-        joined = tried is not None
-        for server in self._servers:
-            if server == tried:
-                continue
-            try:
-                session = self._joined(server)
-            except LoginRefused as error:
-                refused = refused or error
-            except Unavailable as error:
-                away.append(str(error))
-            else:
-                self._part()
-                self._session, joined = session, True
-                yield session
-        if not joined:
-            raise refused or Unavailable("; ".join(away) or "no mail server is configured")
-
-    def _joined(self, server: Server) -> Session:
-        """A session with a server; one that has refused our login is left alone for a while.
-
-        Raises:
-            LoginRefused, Unavailable: it does not let us in.
-        """
-        until, refusal = self._shut.get(server, (0.0, None))
-        if refusal is not None and time.monotonic() < until:
-            raise refusal
-        try:
-            session = self._join(server)
-        except LoginRefused as error:
-            if refusal is None:
-                log.error("%s; see [mail] user and password_file", error)  # noqa: TRY400 - the server's answer says it all
-            self._shut[server] = (time.monotonic() + HOLD_SECONDS, error)
-            raise
-        self._shut.pop(server, None)
-        return session
 
     def _hung_up(self, due: Due, error: Unavailable) -> None:
         """The servers hang up on this mail, or on all: the next one shows which."""
@@ -314,7 +253,7 @@ class Outbox:
         self._rest(HOLD_SECONDS, self.held)
 
     def _go_away(self, reason: str) -> None:
-        self._part()
+        self._servers.part()
         if not self.away:
             log.warning("no mail can be sent now: %s; mails are kept and tried again", reason)
         self.away = reason

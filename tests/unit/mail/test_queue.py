@@ -403,7 +403,7 @@ def test_a_server_that_refused_our_login_is_left_alone_for_a_while(mails: Queue,
     for number in range(5):
         mails.put([mail(str(number))])
         box._turn()
-        box._part()
+        box._servers.part()
 
     assert (logins.count("s0"), logins.count("s1"), box.held) == (1, 5, "")
 
