@@ -215,7 +215,7 @@ class Alerts:
             if section is None or not section.covers(sensor, tuple(kept["arguments"])):
                 return False
             self._alarms[key] = alarm_of(section.settings, kept)
-        except Exception:  # another version wrote it
+        except (AttributeError, KeyError, TypeError, ValueError):  # another version wrote it
             log.exception("what is remembered of an alert cannot be used, and is forgotten: %r", key)
             return False
         if self._alarms[key].pending:

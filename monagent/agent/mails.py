@@ -10,12 +10,13 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monagent.agent.receipts import token_of
 from monagent.errors import Busy, JournalError, Refused
-from monagent.mail.settings import Mailing, template_for
+from monagent.mail.settings import QUEUE_FILE, Mailing, incidents_of, template_for
 from monagent.models import Job, Outcome
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from monagent.mail.queue import Fate, Mail, Queue
 
 log = logging.getLogger(__name__)
-
-QUEUE_FILE = "mail.db"
 
 
 class Mails:
@@ -111,9 +110,7 @@ class Mails:
             self._expected[key] = job
             fate = queue.fate(key)
             if fate is None:
-                incident = context.get("incident")
-                incidents = [incident] if isinstance(incident, str) and incident else []
-                self.put([self.make(name, "", context, incidents=incidents, key=key)])
+                self.put([self.make(name, "", context, incidents=incidents_of(context), key=key)])
                 return None
         except (Refused, Busy, JournalError) as error:
             self._expected.pop(key, None)
@@ -150,8 +147,6 @@ class Mails:
         Raises:
             Refused: there is no such report, or the context or a template is wrong.
         """
-        from dataclasses import replace  # noqa: PLC0415
-
         report = self.mailing.reports.get(name)
         if report is None:
             raise Refused(f"the configuration has no [mail:{name}] any more")

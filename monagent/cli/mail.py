@@ -17,7 +17,7 @@ from monagent.config.checks import RESERVED_REPORTS
 from monagent.errors import Refused
 from monagent.mail.example import EXAMPLES
 from monagent.mail.example import example as example_of
-from monagent.mail.settings import template_for
+from monagent.mail.settings import QUEUE_FILE, incidents_of, template_for
 
 if TYPE_CHECKING:
     from monagent.config.settings import Settings
@@ -99,10 +99,8 @@ def _made(loaded: Settings, name: str, shipped: str | None, context: dict[str, A
         raise Refused(f"[mail:{name}] to is empty in {loaded.file}: there is nobody to send it to")
     if shipped:
         return composer.compose(report.shown_by(EXAMPLES[shipped]), example_of(shipped, report.language))
-    incident = context.get("incident")
-    incidents = [incident] if isinstance(incident, str) and incident else []
     report = report if report.template else report.shown_by(template_for(context))
-    return composer.compose(report, context, incidents=incidents)
+    return composer.compose(report, context, incidents=incidents_of(context))
 
 
 def _write(made: Made, file: Path) -> None:
@@ -158,9 +156,9 @@ def _test(loaded: Settings, *, as_json: bool) -> int:
 def _show_queue(loaded: Settings, *, as_json: bool) -> None:
     """What waits; read beside a running agent."""
     from monagent.mail.outbox import TROUBLE  # noqa: PLC0415
-    from monagent.mail.queue import FILE, Queue  # noqa: PLC0415
+    from monagent.mail.queue import Queue  # noqa: PLC0415
 
-    file = loaded.agent.state / FILE
+    file = loaded.agent.state / QUEUE_FILE
     waiting, trouble = [], ""
     if file.exists():
         with contextlib.closing(Queue(file, read_only=True)) as queue:

@@ -115,7 +115,7 @@ class Composer:
             report: its settings.
             context: what it tells; see `docs/reference/mail-contexts.md`.
             references: message ids of what it follows.
-            incidents: what it belongs to; taken from the context of an alert when left out.
+            incidents: what it belongs to.
             key: of the job that asks for it.
             held_back: how many mails were not sent since the last one.
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email import charset, policy
+from email.encoders import encode_base64
 from email.header import Header
 from email.mime.application import MIMEApplication
 from email.mime.base import MIMEBase
@@ -28,6 +29,8 @@ from monagent.mail.views import Attachment, Picture
 _WIRE = policy.compat32.clone(linesep="\r\n", max_line_length=78)
 _PLAIN = re.compile(r"[ -~]*")
 _ID_PART = re.compile(r"[^A-Za-z0-9.-]+")
+_LONGEST = "X-Monagent-Template"
+"""A header's first line has its name in front; this leaves room for any of ours."""
 REFERENCES = 20
 """The newest; a header must not grow without end."""
 
@@ -114,8 +117,8 @@ def header_text(value: str) -> str | Header:
     """Text for a header. What could be taken for an encoded word is encoded itself, and so says only what it says."""
     line = one_line(value, 1000)
     if _PLAIN.fullmatch(line) and "=?" not in line and max(map(len, line.split(" ") or [""])) < 70:
-        return Header(line, "us-ascii", maxlinelen=76, header_name="X-Monagent-Reports") if len(line) > 60 else line
-    return Header(line, "utf-8", maxlinelen=75, header_name="X-Monagent-Report")
+        return Header(line, "us-ascii", maxlinelen=76, header_name=_LONGEST) if len(line) > 60 else line
+    return Header(line, "utf-8", maxlinelen=75, header_name=_LONGEST)
 
 
 def _text(text: str, kind: str) -> MIMEText:
@@ -137,8 +140,6 @@ def _attachment(attachment: Attachment) -> MIMEBase:
     if attachment.name.endswith(".csv"):
         part = MIMEBase("text", "csv", charset="utf-8")
         part.set_payload(attachment.data)
-        from email.encoders import encode_base64  # noqa: PLC0415
-
         encode_base64(part)
     else:
         part = MIMEApplication(attachment.data)

@@ -100,8 +100,12 @@ class Outbox:
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        begun = False
         while not self._stopping:
             try:
+                if not begun:
+                    self._queue.put([], {TROUBLE: None})  # a former process's word; nobody knows yet
+                    begun = True
                 self._turn()
             except JournalError as error:
                 log.error("%s", error)  # noqa: TRY400 - the disk's fault
@@ -166,16 +170,7 @@ class Outbox:
                 replies |= session.send(due.sender, left, due.data)
             except MailTooLarge as error:
                 if due.has_lean:
-                    done = {address: reply for address, reply in replies.items() if not reply.passing}
-                    if done:  # by a server before this one
-                        self._settle(due, done)
-                    log.warning(
-                        "mail %d of [mail:%s] is too large for %s, sent without attachments",
-                        due.id,
-                        due.report,
-                        session.server,
-                    )
-                    self._queue.shrink(due.id)
+                    self._shrink(due, replies, session.server)
                     return
                 replies |= dict.fromkeys(left, Reply(552, str(error)))
             except Unavailable as error:
@@ -189,6 +184,14 @@ class Outbox:
             self._settle(due, replies)
         elif broken is not None:
             self._hung_up(due, broken)
+
+    def _shrink(self, due: Due, replies: Mapping[str, Reply], server: Server) -> None:
+        """From now on without attachments, for those whom no server before this one has settled."""
+        log.warning("mail %d of [mail:%s] is too large for %s, sent without attachments", due.id, due.report, server)
+        done = {address: reply for address, reply in replies.items() if not reply.passing}
+        if done:
+            self._settle(due, done)
+        self._queue.shrink(due.id)
 
     def _hung_up(self, due: Due, error: Unavailable) -> None:
         """The servers hang up on this mail, or on all: the next one shows which."""

@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 from monagent.errors import Busy, JournalError
 
-FILE = "mail.db"
 LIMIT, LIMIT_BYTES = 10_000, 256 * 1024 * 1024
 """Waiting mails, and what they take together."""
 ORDER_SECONDS = 300.0

@@ -9,6 +9,8 @@ from typing import Any
 
 BUILT_IN = ("alert", "report", "backup")
 """Templates."""
+QUEUE_FILE = "mail.db"
+"""Of the queue, in the agent's state directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,14 @@ def template_for(context: Mapping[str, Any]) -> str:
     if context.keys() & {"alerts", "state", "sensor", "value", "readings"}:
         return "alert"
     return "backup" if "job" in context else "report"
+
+
+def incidents_of(context: Mapping[str, Any]) -> list[str]:
+    """The incidents that a context names: its own, and those of its alerts. Types are judged elsewhere."""
+    alerts = context.get("alerts")
+    places = [context, *(one for one in (alerts if isinstance(alerts, list) else ()) if isinstance(one, Mapping))]
+    named = [place.get("incident") for place in places]
+    return list(dict.fromkeys(one for one in named if isinstance(one, str) and one))
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,9 +141,10 @@ def test_the_walk_says_each_step(make_agent: StartAgent, monitor: Monitor, postf
         "ok   logged in as me@mail.example.org", "ok   sender mon@example.org", "ok   recipient admin@example.org",
         "FAIL recipient nobody@example.org",
     ]  # fmt: skip
-    assert lines[2].startswith("ok   TLSv1.3, certificate for 127.0.0.1, mail.example.org, valid until ") or (
-        "mail.example.org" in lines[2]
-    )
+    assert lines[2].startswith("ok   TLSv1.")
+    assert "certificate for " in lines[2]
+    assert "mail.example.org" in lines[2]
+    assert "valid until " in lines[2]
     time.sleep(0.3)
     assert len(postfix.arrived()) == before
 

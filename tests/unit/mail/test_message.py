@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from monagent.mail.message import Envelope, build, new_message_id
 from monagent.mail.png import Canvas
 from monagent.mail.render import Rendered
+from monagent.mail.settings import incidents_of
 from monagent.mail.views import Attachment, Picture
 
 ANYTHING = st.text(st.characters(exclude_categories=()), max_size=200)
@@ -144,3 +145,11 @@ def test_other_scripts_are_base64_and_latin_is_readable() -> None:
     """For those who look at the source."""
     assert base64.b64encode("磁盘".encode()) in built(text="磁盘")
     assert b"Gr=C3=B6=C3=9Fe of all disks of this host" in built(text="Größe of all disks of this host\n")
+
+
+def test_the_incidents_of_a_context_are_those_that_it_names() -> None:
+    """Its own and its alerts', each once; what has a wrong type is judged elsewhere."""
+    alerts = [{"incident": "b"}, {"incident": "a"}, {"incident": 5}, {}, "x"]
+
+    assert incidents_of({"incident": "a", "alerts": alerts}) == ["a", "b"]
+    assert incidents_of({"incident": 5, "alerts": "x"}) == []

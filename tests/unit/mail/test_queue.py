@@ -408,6 +408,16 @@ def test_a_server_that_refused_our_login_is_left_alone_for_a_while(mails: Queue,
     assert (logins.count("s0"), logins.count("s1"), box.held) == (1, 5, "")
 
 
+def test_what_a_former_process_said_of_an_outage_counts_for_nothing(mails: Queue, clock: Clock) -> None:
+    """It was killed while the server was away."""
+    mails.put([mail("one")], {"trouble": "refused"})
+    scene = Scene(mails, clock, taken)
+    scene.outbox._turn = lambda: setattr(scene.outbox, "_stopping", True)  # type: ignore[method-assign]
+    scene.outbox._run()
+
+    assert mails.remembered() == {}
+
+
 def test_any_answer_ends_what_is_said_of_an_outage(mails: Queue, clock: Clock) -> None:
     """Also a refusal."""
     mails.put([mail("one")])
