@@ -93,7 +93,11 @@ class Backups:
 
     def overdue(self) -> list[str]:
         """A sentence for each job that has not succeeded for longer than its `max_age`."""
-        return [stands.problem for stands in self.standings().values() if stands.problem]
+        return list(self.problems().values())
+
+    def problems(self) -> dict[str, str]:
+        """The same by job."""
+        return {name: stands.problem for name, stands in self.standings().items() if stands.problem}
 
     def standings(self) -> dict[str, Standing]:
         """How each job stands, by name."""

@@ -10,14 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import monagent
 from monagent.agent import certificates, commands, status_page
 from monagent.agent.alerting import Surroundings as AlertSurroundings
-from monagent.agent.alerting import reading_of
-from monagent.agent.alerts import Alerts
 from monagent.agent.backups import Backups
 from monagent.agent.commands.kind import SHORT, Tools
 from monagent.agent.executor import Executor
@@ -27,10 +24,10 @@ from monagent.agent.journal import Journal
 from monagent.agent.liveness import Liveness
 from monagent.agent.lock import StateLock
 from monagent.agent.mailing import mailing
-from monagent.agent.mails import Mails
 from monagent.agent.memory import give_back
 from monagent.agent.metrics import Exposition, Figures
 from monagent.agent.move import Mover, Surroundings
+from monagent.agent.notices import Notices
 from monagent.agent.pages import PATHS, Pages
 from monagent.agent.receipts import RECEIPTS_FILE, Receipts, row_of_token, token_of
 from monagent.agent.relay import Relay
@@ -41,18 +38,15 @@ from monagent.agent.turns import NOTHING, Claim
 from monagent.agent.upstream import Upstream
 from monagent.agent.vitals import Vitals
 from monagent.agent.wiring import (
-    alerting,
-    mail_sources,
     sensor_probation,
     sensor_store,
     sensor_updater,
     sync_jobs,
-    trusted_by,
 )
 from monagent.config.settings import Settings
 from monagent.errors import Refused
 from monagent.models import Job, Outcome
-from monagent.protocol import CAPABILITIES, SUBMIT_READING, SYNC_BACKUP
+from monagent.protocol import CAPABILITIES, SUBMIT_READING
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
 from monagent.rpc.audit import Audit, Refusal
@@ -64,9 +58,6 @@ from monagent.sensors.occupancy import Occupancy
 from monagent.sensors.runner import Runner
 from monagent.sensors.swap import Record
 from monagent.sync.overdue import age
-
-if TYPE_CHECKING:
-    from monagent.mail.compose import Sources
 
 log = logging.getLogger(__name__)
 
@@ -121,17 +112,17 @@ class Agent:
             ),
         )
         self._backups = Backups(sync_jobs(settings))
-        self._trusted = trusted_by(settings)
-        self._mails = Mails(settings.agent.state, mailing(settings), self._mail_sources, self._finish_late)
-        self._alerts = Alerts(
-            alerting(settings),
-            self._mails,
+        self._notices = Notices(
+            settings,
+            mailing(settings),
+            self._backups,
             AlertSurroundings(
                 away_since=lambda: self._relay.away_since,
                 last_delivery=lambda: self._relay.last_delivery,
                 away_message=self._away_message,
-                overdue=self._overdue,
+                overdue=self._backups.problems,
             ),
+            self._finish_late,
         )
         self._tools = self._tools_for(settings)
         self._executor = Executor(
@@ -180,8 +171,8 @@ class Agent:
                 "journal": self._journal.ailing,
                 "executor": self._executor.ailing,
                 "relay": self._relay.ailing,
-                "alerts": self._alerts.ailing,
-                "mail": self._mails.ailing,
+                "alerts": self._notices.alerts.ailing,
+                "mail": self._notices.mails.ailing,
             }
         )
 
@@ -218,8 +209,7 @@ class Agent:
                 for job in unfinished:
                     self._take_up(job, done)
                 self._backups.begin()
-                self._mails.start()
-                self._alerts.start()
+                self._notices.start()
                 self._relay.start()
                 self._mover.start()
                 self._housekeeping.start()
@@ -263,8 +253,7 @@ class Agent:
             stopping.callback(self._lock.release)
             stopping.callback(self._runner.stop)
             stopping.callback(self._journal.stop)
-            stopping.callback(self._mails.stop, deadline)
-            stopping.callback(self._alerts.stop, deadline)
+            stopping.callback(self._notices.stop, deadline)
             stopping.callback(self._relay.stop, deadline)
             stopping.callback(self._housekeeping.stop, deadline)
             stopping.callback(self._mover.stop, deadline)
@@ -294,7 +283,7 @@ class Agent:
             "last_delivery": "" if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "sensors": self._tools.sensors.names(),
             "backups": self._backups.progress(),
-            "mails": self._mails.status(),
+            "mails": self._notices.mails.status(),
             "server": self._upstream.url,
             "on_probation": bool(self._mover.on_probation),
             "calls": self._audit.counts(),
@@ -338,7 +327,7 @@ class Agent:
             away_since=self._relay.away_since,
             connections=self._endpoint.connections,
             backups=self._backups.standings(),
-            mails=self._mails.status(),
+            mails=self._notices.mails.status(),
         )
 
     def _page(self) -> str:
@@ -356,7 +345,7 @@ class Agent:
 
     def _troubles(self) -> dict[str, str]:
         """What is wrong around the agent, for its page."""
-        found = {"backups": "; ".join(self._backups.overdue()), "mail": self._mails.status()["problem"]}
+        found = {"backups": "; ".join(self._backups.overdue()), "mail": self._notices.mails.status()["problem"]}
         return {name: problem for name, problem in found.items() if problem}
 
     # -- changes while it runs ----------------------------------------------------------------------------------
@@ -383,9 +372,7 @@ class Agent:
         self._settings = settings
         self._backups.jobs = sync_jobs(settings)
         self._backups.begin()
-        self._trusted = trusted_by(settings)
-        self._mails.use(mails)
-        self._alerts.use(alerting(settings))
+        self._notices.use(settings, mails)
         self._tools = self._face.tools = self._tools_for(settings)
         self._face.direct = settings.security.direct_listing
         self._dispatcher.offer(self._face.methods())
@@ -425,7 +412,7 @@ class Agent:
             server_url=lambda: self._upstream.url,
             status=self.status,
             backups=self._backups,
-            mails=self._mails,
+            mails=self._notices.mails,
         )
 
     def _keep_receipt(self, record: Record) -> None:
@@ -452,7 +439,7 @@ class Agent:
 
     def _finish(self, job: Job, outcome: Outcome, finished: float) -> None:
         self._vitals.note(job, outcome, finished)
-        self._alert(job, outcome, finished)
+        self._notices.note(job, outcome, finished)
         if job.command.method != SUBMIT_READING:  # those tell more of themselves, see `commands/submit_reading.py`
             ticket, method = job.command.ticket, job.command.method
             log.info("command done ticket=%s command=%s status=%s", ticket, method, outcome.get("status", "ok"))
@@ -461,26 +448,10 @@ class Agent:
     def _finish_late(self, job: Job, outcome: Outcome) -> None:
         self._finish(job, outcome, time.time())
 
-    def _alert(self, job: Job, outcome: Outcome, finished: float) -> None:
-        """Let what watches readings and backups know."""
-        if job.command.method == SUBMIT_READING:
-            name, arguments = job.command.arguments
-            if self._alerts.watches(name):
-                trusted = self._trusted(name, outcome["ret_code"])
-                self._alerts.note_reading(reading_of(name, arguments, outcome, finished, trusted=trusted))
-        elif job.command.method == SYNC_BACKUP:
-            self._alerts.note_backup(job.command.arguments[0], outcome)
-
-    def _mail_sources(self) -> Sources:
-        return mail_sources(self._settings.agent.state, self._trusted, lambda: self._backups.jobs)
-
     def _away_message(self, since: float) -> str:
         waiting = self._journal.counts()["finished"]
         away = age(time.time() - since)
         return f"the monitoring server {self._upstream.url} has taken nothing for {away}; {waiting} results wait here"
-
-    def _overdue(self) -> dict[str, str]:
-        return {name: one.problem for name, one in self._backups.standings().items() if one.problem}
 
     def _failed(self, job: Job, message: str) -> Outcome:
         kind = self._kinds.get(job.command.method)
