@@ -18,6 +18,7 @@ MonagentError
 │   └── SyncStopped         a sync that must not or cannot be done now
 ├── JournalError            the journal cannot be written
 ├── StoreError              the server's database cannot be used
+│   └── StoreAway           just now; it is waited for (try again later)
 └── AlreadyRunning          another process holds the state directory
 """
 
@@ -168,6 +169,12 @@ class StoreError(MonagentError):
     """The server's database could not be opened or used; nothing was taken."""
 
     exit_code = 74
+
+
+class StoreAway(StoreError):
+    """The database cannot be reached, or cannot write, just now; nothing was taken."""
+
+    exit_code = 69
 
 
 class AlreadyRunning(MonagentError):

@@ -1,4 +1,4 @@
-"""What the server's parts tell each other about hosts, tickets and results."""
+"""What the server's parts tell each other about hosts, tickets and results. Times are seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,43 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from monagent.models import Value
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host with an agent. `sources` are the networks its results may come from; empty: where `address` points."""
+    """A host with an agent.
+
+    Attributes:
+        sources: networks its results may come from; empty: where `address` points.
+        groups: that it belongs to.
+        url: the server that it is told to use; None: this one.
+        tls: its agent speaks https.
+    """
 
     id: int
     name: str
     address: str
     port: int
     sources: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    url: str | None = None
+    tls: bool = False
+
+    @property
+    def agent_url(self) -> str:
+        """Where its agent listens."""
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{'https' if self.tls else 'http'}://{address}:{self.port}/xmlrpc/"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something to send: `arguments` follow the ticket on the wire."""
+
+    ticket: str
+    method: str
+    arguments: list[Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +52,12 @@ class IssuedTicket:
     id: int
     ticket: str
     host_id: int
+    host_probe_id: int | None
     method: str
     arguments: list[Any]
     state: str
+    expires: float
     fingerprint: bytes | None
-    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +91,46 @@ class StoredReading:
     arguments: list[Any]
     ret_code: int
     data: str
-    error: str | None
-    stderr: str | None
+    error: str
+    stderr: str
     duration: float | None
-    finished: datetime
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A reading that is being kept in this transaction, and its probe as it was before.
+
+    Attributes:
+        every: seconds between its runs; None: by cron, or only by hand.
+        warning, critical, runs, margin, nagios: of the probe, see the schema.
+        watch: what the rules of alarms remembered of it; None: nothing yet.
+        newest: when its newest reading so far was finished.
+        value: None: no number to trust.
+        finished: by the agent's clock.
+    """
+
+    host_probe_id: int
+    host_id: int
+    every: float | None
+    warning: str | None
+    critical: str | None
+    runs: int
+    margin: float
+    nagios: bool
+    watch: dict[str, Any] | None
+    newest: float | None
+    ret_code: int
+    data: str
+    value: float | None
+    error: str | None
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a reading made of its probe: the state in force since when, and what is to be remembered."""
+
+    state: str
+    since: float
+    watch: dict[str, Any]
