@@ -14,8 +14,10 @@ from monagent.config import server_settings
 from monagent.errors import BadArguments, ConfigError, Fault, Problem, StoreError, Unavailable
 from monagent.protocol import HEALTHCHECK
 from monagent.rpc.client import Client
+from monagent.server.database import Database
+from monagent.server.migrate import prepare
 from monagent.server.records import Host
-from monagent.server.store import Store, open_engine
+from monagent.server.site import hosts
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,21 +40,23 @@ def config_option(command: F) -> F:
     )(command)
 
 
-def open_store(config: Path, *, create: bool = False) -> Store:
-    """The database that the configuration names.
+def open_database(config: Path, *, create: bool = False) -> Database:
+    """The database that the configuration names, with its tables as this version needs them.
 
     Args:
         config: the configuration file.
         create: make a database that is not there.
 
     Raises:
-        StoreError: there is none.
+        StoreError: there is none, or it cannot be used.
     """
     url = server_settings.load(config).database.url
     path = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:///") and not create and not path.exists():
         raise StoreError(f"there is no database {path}; start `monserver run` first, or name its configuration by -c")
-    return Store(open_engine(url))
+    database = Database(url)
+    prepare(database)
+    return database
 
 
 def require_server(config: Path) -> None:
@@ -75,13 +79,14 @@ def require_server(config: Path) -> None:
         client.close()
 
 
-def known_host(store: Store, name: str) -> Host:
+def known_host(database: Database, name: str) -> Host:
     """The host of that name.
 
     Raises:
         BadArguments: there is none.
     """
-    found = store.host(name)
+    with database.read() as db:
+        found = hosts.host(db, name)
     if found is None:
         raise BadArguments(f"there is no host {name!r}; monserver host list names them all")
     return found
