@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -19,12 +18,13 @@ from rich.table import Table
 
 from monagent.cli.options import guarded
 from monagent.config.example import client_example
-from monagent.errors import Fault, MonagentError, Unavailable
+from monagent.errors import MonagentError, Unavailable
 from monagent.rpc.client import Client
 from monagent.sensors.stock import copy_stock_sensors
-from monagent.server.dispatcher import Dispatcher
-from monagent.server.records import Host, StoredReading
-from monagent.server.store import Store, open_engine
+from monagent.server.database import Database
+from monagent.server.readings import Latest, latest
+from monagent.server.site import store as site_store
+from monagent.server.site.model import Content, Key, Site
 
 START_SECONDS = 20.0
 ONCE_SECONDS = 60.0
@@ -44,13 +44,13 @@ def demo(*, once: bool) -> None:
         sensors = _write_configuration(directory, server_url, server_port, agent_port)
         stack.enter_context(_running(directory, "monagent.cli.server", "server.cfg", server_port))
         stack.enter_context(_running(directory, "monagent.cli.main", "client.cfg", agent_port))
-        store = Store(open_engine(f"sqlite:///{directory}/monitor.db"))
-        stack.callback(store.close)
-        store.add_host(HOST, "127.0.0.1", agent_port)
+        database = Database(f"sqlite:///{directory}/monitor.db")
+        stack.callback(database.close)
+        checks = _checks(sensors, directory, server_port)
+        site_store.change(database, lambda _none: _site(agent_port, checks), time.time())
         console.print(f"agent    http://127.0.0.1:{agent_port}/xmlrpc/\nserver   {server_url}")
         console.print(f"console  http://127.0.0.1:{server_port}/   (Ctrl-C ends the demo)\n")
-        checks = _checks(sensors, directory, server_port)
-        missing = _watch(console, store, checks, once=once)
+        missing = _watch(console, database, sensors, once=once)
     if missing:
         raise click.ClickException(f"no reading arrived from: {', '.join(missing)}")
 
@@ -72,49 +72,48 @@ def _checks(sensors: Sequence[str], directory: Path, server_port: int) -> list[t
     return [(sensor, arguments) for sensor in sensors for arguments in telling[sensor]]
 
 
-def _watch(console: Console, store: Store, checks: list[tuple[str, list[str]]], *, once: bool) -> list[str]:
-    """Send the checks again and again and show what comes; returns the sensors that never delivered."""
-    dispatcher, host = Dispatcher(store), store.host(HOST)
-    assert host is not None
+def _site(agent_port: int, checks: Sequence[tuple[str, list[str]]]) -> Site:
+    """The host that we are on, and a probe for each check."""
+    definitions: dict[Key, Content] = {
+        ("host", HOST): {"address": "127.0.0.1", "port": agent_port},
+        ("schedule", "often"): {"every": f"{ROUND_SECONDS:.0f}s"},
+    }
+    for number, (sensor, arguments) in enumerate(checks):
+        probe = {"sensor": sensor, "arguments": arguments, "schedule": "often", "hosts": [HOST]}
+        definitions["sensor", sensor] = {}
+        definitions["probe", f"{sensor}-{number}"] = probe
+    return Site(definitions)
+
+
+def _watch(console: Console, database: Database, sensors: Sequence[str], *, once: bool) -> list[str]:
+    """Show what comes; returns the sensors that never delivered."""
     until = time.monotonic() + (ONCE_SECONDS if once else float("inf"))
-    missing = sorted({sensor for sensor, _ in checks})
+    missing = sorted(sensors)
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while time.monotonic() < until and not (once and not missing):
-            _send(dispatcher, host, checks)
-            next_round = time.monotonic() + ROUND_SECONDS
-            while time.monotonic() < next_round and not (once and not missing):
-                readings = store.latest()
-                missing = _missing(checks, readings)
-                live.update(_table(readings), refresh=True)
-                time.sleep(0.2)
+            with database.read() as db:
+                readings = latest(db)
+            delivered = {one.sensor for one in readings if one.ret_code == 0 and one.value is not None}
+            missing = sorted(set(sensors) - delivered)
+            live.update(_table(readings), refresh=True)
+            time.sleep(0.2)
     return missing if once else []
 
 
-def _send(dispatcher: Dispatcher, host: Host, checks: list[tuple[str, list[str]]]) -> None:
-    for answer in dispatcher.send_checks(host, checks):
-        if isinstance(answer, Fault):
-            raise answer
-
-
-def _missing(checks: list[tuple[str, list[str]]], readings: list[StoredReading]) -> list[str]:
-    delivered = {reading.sensor for reading in readings if reading.ret_code == 0 and reading.data != "nan"}
-    return sorted({sensor for sensor, _ in checks} - delivered)
-
-
-def _table(readings: list[StoredReading]) -> Table:
-    table = Table(title="Readings, newest of each check")
+def _table(readings: Sequence[Latest]) -> Table:
+    table = Table(title="Readings, newest of each probe")
     for column in ("Sensor", "Arguments"):
         table.add_column(column)
-    for column in ("Reading", "Took", "Age"):
+    for column in ("Reading", "Age"):
         table.add_column(column, justify="right")
     table.add_column("Ended")
-    now = datetime.now(UTC)
-    for reading in readings:
-        age = (now - reading.finished.replace(tzinfo=UTC)).total_seconds()
-        ended = "ok" if reading.ret_code == 0 and not reading.error else f"[red]{reading.error or reading.ret_code}[/]"
-        took = f"{(reading.duration or 0) * 1000:.0f} ms"
-        arguments = " ".join(map(str, reading.arguments))
-        table.add_row(reading.sensor, arguments, reading.data, took, f"{max(age, 0):.0f} s", ended)
+    now = time.time()
+    for one in readings:
+        if one.finished is None:
+            continue
+        ended = "ok" if one.ret_code == 0 and not one.error else f"[red]{one.error or one.ret_code}[/]"
+        arguments = " ".join(map(str, one.arguments))
+        table.add_row(one.sensor, arguments, one.data, f"{max(now - one.finished, 0):.0f} s", ended)
     return table
 
 

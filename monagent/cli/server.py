@@ -7,9 +7,23 @@ from pathlib import Path
 import click
 
 import monagent
-from monagent.cli import logs, server_check, server_host, server_send
+from monagent.cli import (
+    logs,
+    server_check,
+    server_definitions,
+    server_incident,
+    server_inventory,
+    server_move,
+    server_notification,
+    server_report,
+    server_rollout,
+    server_send,
+    server_silence,
+    server_ticket,
+)
 from monagent.cli.options import guarded, verbosity_options
 from monagent.cli.server_options import config_option
+from monagent.cli.server_sensor_packages import SENSOR_COMMANDS
 from monagent.cli.signals import Ending
 from monagent.config import server_settings
 from monagent.server.service import Server
@@ -47,9 +61,21 @@ def run(config: Path, level: str) -> None:
     ending.drain(server.stop)
 
 
-cli.add_command(server_host.host)
+for command in server_definitions.COMMANDS:
+    cli.add_command(command)
 cli.add_command(server_check.check)
 cli.add_command(server_send.send)
+cli.add_command(server_ticket.ticket)
+cli.add_command(server_incident.incident)
+cli.add_command(server_silence.silence)
+cli.add_command(server_notification.notification)
+cli.add_command(server_rollout.rollout)
+cli.add_command(server_move.move)
+cli.add_command(server_inventory.inventory)
+for command in SENSOR_COMMANDS:
+    server_definitions.sensor.add_command(command)
+for command in server_report.COMMANDS:
+    server_definitions.report.add_command(command)
 
 
 def main() -> None:

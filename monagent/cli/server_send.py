@@ -11,13 +11,13 @@ import click
 
 from monagent.cli.mail_context import context_of
 from monagent.cli.options import print_json
-from monagent.cli.server_check import tell_no_result, wait_for
-from monagent.cli.server_options import config_option, known_host, open_store, require_server
+from monagent.cli.server_command import command_to, wait_for_end
+from monagent.cli.server_options import config_option, known_host, open_database, require_server
 from monagent.config import server_settings
 from monagent.models import is_sensor_name
 from monagent.protocol import RESTORE_SENSOR_CODE, SEND_MAIL, SYNC_BACKUP, UPDATE_CONFIG, UPDATE_SENSOR_CODE
-from monagent.server.dispatcher import Dispatcher
 from monagent.server.packages import ENDINGS, Packages
+from monagent.server.ticket_list import result
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +93,28 @@ def send(
     if context_file and sendable.method != SEND_MAIL:
         raise click.UsageError("--context is for send-mail")
     more: tuple[Any, ...] = ("check",) if check else (context_of(context_file),) if context_file else ()
-    store = open_store(config)
-    host = known_host(store, host_name)
+    database = open_database(config)
+    host = known_host(database, host_name)
     require_server(config)
     if sendable.method == UPDATE_SENSOR_CODE:
         _warn_without_package(arguments[0], config)
-    ticket = Dispatcher(store).send(host, sendable.method, (*arguments, *more))
+    ticket = command_to(config, database, host, sendable.method, (*arguments, *more))
     seconds = sendable.seconds if wait is None else wait
-    outcome = wait_for(lambda: store.outcome(ticket), seconds)
-    if outcome is None:
-        if sendable.method == UPDATE_CONFIG:
-            click.echo("monserver: an agent that has moved hands in at its new server, this outcome too", err=True)
-        if sendable.method == SEND_MAIL:
-            click.echo(
-                "monserver: the mail may wait in the agent's queue: `monagent mail queue` there tells why", err=True
-            )
-        tell_no_result(context, ticket, seconds)
-        return
+    wait_for_end(context, database, host, ticket, seconds, lambda: _hint(sendable.method))
+    with database.read() as db:
+        outcome = result(db, ticket)
+    assert outcome is not None
     print_json(outcome)
     click.echo(_one_line(outcome["message"]), err=True)
     context.exit(0 if outcome["status"] == "ok" else 1)
+
+
+def _hint(method: str) -> None:
+    """Why an outcome may not have come."""
+    if method == UPDATE_CONFIG:
+        click.echo("monserver: an agent that has moved hands in at its new server, this outcome too", err=True)
+    if method == SEND_MAIL:
+        click.echo("monserver: the mail may wait in the agent's queue: `monagent mail queue` there tells why", err=True)
 
 
 def _check_usage(command: str, sendable: _Sendable, arguments: Sequence[str]) -> None:

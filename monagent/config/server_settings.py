@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ class ServerSection:
     url: str | None = option(
         values.or_none(values.url), "", "the URL that agents reach this server by; empty: made of host and port"
     )
+    certificate: Path | None = option(values.secret_path, "", "serve TLS with this certificate (PEM)")
+    key: Path | None = option(values.secret_path, "", "its key, in a file that others cannot read; or credential:NAME")
+    client_ca: Path | None = option(values.optional_path, "", "take only agents whose certificate it signed")
+    proxies: tuple[IPv4Network | IPv6Network, ...] = option(
+        values.networks, "", "networks of balancers in front, whose X-Forwarded-For is believed"
+    )
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,42 @@ class DatabaseSection:
 class PackagesSection:
     """`[sensor]`: sensor packages for the agents."""
 
-    source_dir: Path = option(values.path, "packages/", "directory of the sensor packages")
+    source_dir: Path = option(
+        values.path, "packages/", "directory of sensor packages for agents, beside those that were uploaded"
+    )
+    public_key: bytes | None = option(
+        values.or_none(values.public_key), "", "Ed25519; when set, only packages signed by it can be uploaded"
+    )
+
+
+@dataclass(frozen=True)
+class AgentsSection:
+    """`[agents]`: how they are spoken to."""
+
+    ca: Path | None = option(values.optional_path, "", "authority of their certificates; empty: the system's")
+    certificate: Path | None = option(values.secret_path, "", "certificate to show them (PEM)")
+    key: Path | None = option(values.secret_path, "", "its key, in a file that others cannot read; or credential:NAME")
+    ticket_lifetime: float = option(values.duration, "7d", "results are taken for so long after their ticket was issued")
+
+
+@dataclass(frozen=True)
+class RetentionSection:
+    """`[retention]`: how long things are kept."""
+
+    readings: float = option(values.duration, "30d", "single readings")
+    five_minutes: float = option(values.duration, "90d", "their sums over five minutes")
+    hours: float = option(values.duration, "1825d", "their sums over an hour; incidents that are over")
+    tickets: float = option(values.duration, "14d", "the story of tickets, and outcomes; at least [agents] ticket_lifetime")
+
+
+@dataclass(frozen=True)
+class MetricsSection:
+    """`[metrics]`: what Prometheus gets at `/metrics`."""
+
+    allow: tuple[IPv4Network | IPv6Network, ...] = option(
+        values.networks, "127.0.0.0/8 ::1", "networks that may read it, without a token"
+    )
+    values: int = option(values.count(0, 1_000_000), "10000", "last values of probes at most; 0: none")
 
 
 @dataclass(frozen=True)
@@ -46,18 +88,24 @@ class ServerSettings:
     server: ServerSection
     database: DatabaseSection
     sensor: PackagesSection
+    agents: AgentsSection
+    retention: RetentionSection
+    metrics: MetricsSection
     mail: MailSection
 
     def url_at(self, host: str, port: int) -> str:
         """The URL that agents reach this server by, when it listens there."""
         shown = f"[{host}]" if ":" in host else host
-        return self.server.url or f"http://{shown}:{port}/xmlrpc/"
+        return self.server.url or f"{'https' if self.server.certificate else 'http'}://{shown}:{port}/xmlrpc/"
 
 
 SECTIONS: dict[str, type] = {
     "server": ServerSection,
     "database": DatabaseSection,
     "sensor": PackagesSection,
+    "agents": AgentsSection,
+    "retention": RetentionSection,
+    "metrics": MetricsSection,
     "mail": MailSection,
 }
 
@@ -72,6 +120,9 @@ def load(path: str | os.PathLike[str]) -> ServerSettings:
     collector = Collector(manager)
     collector.names(list(SECTIONS), [])
     sections: dict[str, Any] = {name: collector.read(name, cls) for name, cls in SECTIONS.items()}
+    agents, retention = sections["agents"], sections["retention"]
+    if agents and retention and retention.tickets < agents.ticket_lifetime:
+        collector.complain("retention", "tickets", "must be at least [agents] ticket_lifetime, or repeats could not be told")
     if collector.problems:
         raise ConfigError(sorted(collector.problems, key=lambda problem: problem.line or 0))
     return ServerSettings(**sections)

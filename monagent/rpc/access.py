@@ -19,6 +19,7 @@ UNIX_PEER = "unix"
 
 _XML_TYPES = ("text/xml", "application/xml")
 _READING_VERBS = ("GET", "HEAD")
+_ODD = frozenset(("", ".", ".."))
 
 
 class AllowList:
@@ -43,16 +44,20 @@ class AllowList:
 class Gate:
     """The one place where HTTP requests are refused before their body is read. `allow` may be replaced at any time."""
 
-    def __init__(self, allow: AllowList, body_limit: int, pages: Collection[str] = ()) -> None:
+    def __init__(
+        self, allow: AllowList, body_limit: int, pages: Collection[str] = (), prefixes: Collection[str] = ()
+    ) -> None:
         """
         Args:
             allow: who may talk to us at all.
             body_limit: bytes of a call.
             pages: the paths that there is something to read at, beside the XML-RPC ones.
+            prefixes: ending with a slash; below them, too, whatever the names there.
         """
         self.allow = allow
         self._body_limit = body_limit
         self._pages = frozenset(pages)
+        self._prefixes = tuple(prefixes)
 
     def check_peer(self, peer: str) -> None:
         """Let a caller pass, by its address.
@@ -72,10 +77,14 @@ class Gate:
         self.check_peer(peer)
         if head.path in PATHS:
             self._check_call(head)
-        elif head.path in self._pages:
+        elif head.path in self._pages or self._is_below(head.path):
             self._check_page(head)
         else:
             raise HttpRefusal(HTTPStatus.NOT_FOUND)
+
+    def _is_below(self, path: str) -> bool:
+        # Two programs could read empty names and dots in two ways.
+        return path.startswith(self._prefixes) and path.isprintable() and not _ODD & set(path.split("/")[1:])
 
     def _check_call(self, head: Head) -> None:
         if head.method != "POST":

@@ -13,10 +13,13 @@ from monagent.errors import HttpRefusal
 from monagent.protocol import PATHS
 
 Answer = Callable[[bytes, str, Collection[str]], bytes]
+Peer = Callable[[dict[str, Any]], str]
 
 
-def application(answer: Answer, pages: object | None = None) -> Any:
+def application(answer: Answer, pages: object | None = None, peer: Peer = lambda environ: str(environ["REMOTE_ADDR"])) -> Any:
     """A CherryPy tree of its own: `answer` at the XML-RPC paths, `pages` (a CherryPy root) everywhere else.
+
+    `peer` tells the address of the caller.
 
     It is not the process-wide tree, so that an agent and a server can live side by side in one process.
     What comes here has passed the gate: right verb, right type, a length, a path that exists.
@@ -25,16 +28,16 @@ def application(answer: Answer, pages: object | None = None) -> Any:
     if pages is not None:
         _silence(tree.mount(pages, "", {"/": _PAGES}))
     for path in {path.rstrip("/") for path in PATHS}:
-        tree.graft(_xmlrpc(answer), path)
+        tree.graft(_xmlrpc(answer, peer), path)
     return tree
 
 
-def _xmlrpc(answer: Answer) -> Callable[..., Iterable[bytes]]:
+def _xmlrpc(answer: Answer, peer: Peer) -> Callable[..., Iterable[bytes]]:
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         size = int(environ["CONTENT_LENGTH"])
         body = environ["wsgi.input"].read(size)
         try:
-            reply = answer(_whole(body, size), environ["REMOTE_ADDR"], environ.get("monagent.names", ()))
+            reply = answer(_whole(body, size), peer(environ), environ.get("monagent.names", ()))
         except HttpRefusal as refusal:
             start_response(str(refusal), [("Content-Length", "0")])
             return []

@@ -14,12 +14,12 @@ from typing import Any
 
 from cheroot import wsgi
 
-from monagent.errors import AlreadyRunning, Busy
+from monagent.errors import AlreadyRunning, Busy, Fault, HttpRefusal
 from monagent.rpc import marshal
 from monagent.rpc.access import Gate
 from monagent.rpc.exchange import Exchange, Gateway, busy_answer, refusal_answer
 from monagent.rpc.inbox import Inbox
-from monagent.rpc.reception import Reception, Visitor
+from monagent.rpc.reception import Reception, Room, Visitor
 from monagent.rpc.tls import Peers
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,8 @@ class Endpoint:
         tls: Tls = PLAIN,
         listeners: Sequence[socket.socket] = (),
         on_calm: Callable[[], None] = lambda: None,
+        room: Room = Room(),  # noqa: B008 - frozen
+        busy: Fault | HttpRefusal = _BUSY,
     ) -> None:
         """
         Args:
@@ -112,7 +114,11 @@ class Endpoint:
                 that it verified.
             listeners: sockets that are bound already, instead of host and port.
             on_calm: called when a flood of connections has gone.
+            room: for connections.
+            busy: what is answered when too many requests wait already.
         """
+        self._room = room
+        self._busy = busy
         self._server = _Server((host, port), application, numthreads=threads, max=threads, request_queue_size=BACKLOG)
         self._server.gateway = Gateway
         if listeners:
@@ -157,9 +163,10 @@ class Endpoint:
             _Rules(self._gate),
             self._serve,
             refusal_answer,
-            lambda: busy_answer(marshal.fault(_BUSY)),
+            self._busy_answer,
             lambda: self.tls,
             self._on_calm,
+            self._room,
         )
         self._server.port = self.address[1]
         self._thread = threading.Thread(target=self._server.serve, name="endpoint")
@@ -213,6 +220,10 @@ class Endpoint:
             self._waiting += size
         queue.put(Exchange(self._server, visitor, self._reception, lambda: self._begin(size)))
         return True
+
+    def _busy_answer(self) -> bytes:
+        busy = self._busy
+        return busy_answer(marshal.fault(busy)) if isinstance(busy, Fault) else refusal_answer(busy, True)  # noqa: FBT003
 
     def _begin(self, size: int) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
@@ -40,10 +41,17 @@ LINGER_SECONDS = 0.25
 LINGER_BYTES = 1024 * 1024
 """After a refusal the other side gets this long, and may send this much, so that the refusal reaches it."""
 
-CONNECTIONS = 1000
-CONNECTIONS_PER_PEER = 300
 STRANGERS = 50
-"""How many connections there may be in all, from one address, and from addresses that may not command."""
+"""How many connections there may be from addresses that may not command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many connections there may be in all, and from one address."""
+
+    total: int = 1000
+    per_peer: int = 300
+
 
 _CHUNK = 16 * 1024
 _CROWD = 16
@@ -115,6 +123,7 @@ class Reception:
         busy: Callable[[], bytes],
         tls: Callable[[], tuple[ssl.SSLContext | None, Peers]],
         on_calm: Callable[[], None] = lambda: None,
+        room: Room = Room(),
     ) -> None:
         """
         Args:
@@ -125,7 +134,9 @@ class Reception:
             busy: makes the answer to a request that no thread has time for.
             tls: the context for new connections, None for plain ones, and whose certificates are taken.
             on_calm: called when a flood of connections has gone.
+            room: for connections.
         """
+        self._room = room
         self._listeners = {listener.fileno(): listener for listener in listeners}
         self._rules = rules
         self._serve = serve
@@ -312,11 +323,11 @@ class Reception:
         visitors = list(self._waiting.values())
         if stranger:
             return sum(visitor.stranger for visitor in visitors) < STRANGERS
-        if len(visitors) >= CONNECTIONS:
+        if len(visitors) >= self._room.total:
             return self._make_room(lambda _visitor: True)
-        if len(visitors) >= CONNECTIONS_PER_PEER:
+        if len(visitors) >= self._room.per_peer:
             of_peer = sum(visitor.address == address for visitor in visitors)
-            return of_peer < CONNECTIONS_PER_PEER or self._make_room(lambda visitor: visitor.address == address)
+            return of_peer < self._room.per_peer or self._make_room(lambda visitor: visitor.address == address)
         return True
 
     def _make_room(self, among: Callable[[Visitor], bool]) -> bool:

@@ -1,89 +1,161 @@
-"""Send commands to agents: the ticket is in the database before it leaves."""
+"""Send what is due: one thread turns the database's rows into commands, another one carries them to the agents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import asyncio
+import logging
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from monagent.errors import Fault, Unavailable
-from monagent.models import Value
-from monagent.protocol import SUBMIT_READING
-from monagent.rpc.client import Client
-from monagent.server.records import Host
-from monagent.server.store import Store
-from monagent.server.tickets import new_ticket
+from monagent.errors import StoreAway
+from monagent.server.courier import Courier, Sent
+from monagent.server.database import Database
+from monagent.server.marks import mark
+from monagent.server.scheduler import Batches, Scheduler
+from monagent.server.ticketing import LIFETIME_SECONDS
 
-SECONDS = 10.0
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+AWAY_SECONDS = (0.5, 10.0)
+"""Pauses while the database is away: the first, and the longest."""
+JUMP_SECONDS = 5.0
+"""A wall clock that ran so much faster or slower than it should was set."""
+FINISH_SECONDS = 3.0
 
 
 class Dispatcher:
-    """Sends to one agent at a time, over connections of its own."""
+    """Two threads: `dispatcher` asks the database, `courier` talks to agents."""
 
-    def __init__(self, store: Store, connect: Callable[[str], Client] | None = None) -> None:
-        self._store = store
-        self._connect = connect or (lambda url: Client(url, timeout=SECONDS))
+    def __init__(
+        self,
+        database: Database,
+        tls: ssl.SSLContext | None = None,
+        lifetime: float = LIFETIME_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._tls = tls
+        self.scheduler = Scheduler(database, lifetime)
+        self._loop = asyncio.new_event_loop()
+        self._courier: Courier | None = None
+        self._sent: list[Sent] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = (
+            threading.Thread(target=self._run, name="dispatcher"),
+            threading.Thread(target=self._loop.run_forever, name="courier"),
+        )
+        self._offset = 0.0
+        self._realign = True
+        self.away: StoreAway | None = None
+        """Why the database cannot be asked now."""
+        self.beat = 0.0
+        """When it was last asked, by the monotonic clock."""
+        self.counts: Counter[str] = Counter()
+        """Commands since the start: acknowledged, refused, trouble."""
 
-    def send(self, host: Host, method: str, arguments: Sequence[Value] = ()) -> str:
-        """Send one command.
+    @property
+    def busy(self) -> int:
+        """Hosts that something is being sent to."""
+        return self._courier.busy if self._courier is not None else 0
 
-        Returns:
-            Its ticket, acknowledged by the agent.
+    def start(self) -> None:
+        """Begin to send."""
+        self._courier = Courier(self._note, self._tls)
+        self._offset = self._clock() - time.monotonic()
+        for thread in self._threads:
+            thread.start()
 
-        Raises:
-            Fault: the agent refused it.
-            Unavailable: the agent did not answer. It may have taken the command all the same.
-        """
-        ticket = new_ticket()
-        self._store.issue(host, method, [(ticket, _canonical(method, arguments))])
-        client = self._connect(_url(host))
+    def stop(self) -> None:
+        """Finish the exchanges under way and write down what became of them."""
+        self._stopping.set()
+        dispatcher, courier = self._threads
+        if not dispatcher.is_alive() or self._courier is None:
+            return
+        dispatcher.join()
+        asyncio.run_coroutine_threadsafe(self._courier.finish(FINISH_SECONDS), self._loop).result(2 * FINISH_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        courier.join()
+        self._loop.close()
         try:
-            client.call(method, ticket, *arguments)
-        except Fault as fault:
-            self._store.refused(ticket, f"fault {fault.code}: {fault.message}")
-            raise Fault(f"the agent of {host.name} refused: {fault.message}", fault.code) from fault
-        except Unavailable as error:
-            raise Unavailable(f"the agent of {host.name} at {host.address} port {host.port}: {error}") from error
-        finally:
-            client.close()
-        self._store.acknowledged(ticket)
-        return ticket
+            self._write_marks()
+        except StoreAway as error:
+            log.warning("what was sent last cannot be written down, and may be sent once more: %s", error)
 
-    def send_checks(self, host: Host, checks: Sequence[tuple[str, list[str]]]) -> list[str | Fault]:
-        """Send checks (sensor, arguments) to one host in one multicall.
+    def _note(self, sent: list[Sent]) -> None:
+        with self._lock:
+            self._sent += sent
 
-        Returns:
-            For each the ticket, or the fault that the agent answered.
+    def _run(self) -> None:
+        pause = POLL_SECONDS
+        while not self._stopping.wait(pause):
+            try:
+                pause = 0.0 if self._turn() else POLL_SECONDS
+                if self.away is not None:
+                    log.info("the database is back")
+                    self.away = None
+            except StoreAway as error:
+                if self.away is None:
+                    log.error("nothing can be sent: %s", error)  # noqa: TRY400 - a state, not a bug
+                self.away = error
+                pause = min(max(pause * 2, AWAY_SECONDS[0]), AWAY_SECONDS[1])
+            except Exception:
+                log.exception("a turn of the dispatcher failed")
+                pause = AWAY_SECONDS[1]
+            self.beat = time.monotonic()
 
-        Raises:
-            Unavailable: the agent did not answer.
-        """
-        tickets = [new_ticket() for _ in checks]
-        commands: list[tuple[str, list[Any]]] = [
-            (ticket, [sensor, arguments]) for ticket, (sensor, arguments) in zip(tickets, checks, strict=True)
-        ]
-        self._store.issue(host, SUBMIT_READING, commands)
-        client = self._connect(_url(host))
+    def _turn(self) -> bool:
+        """Ask once; whether to ask again at once."""
+        now = self._clock()
+        self._watch_clock(now)
+        with self._lock:
+            marks = bool(self._sent)
+        if not (marks or self._realign or self.scheduler.anything(now)):
+            return False
+        batches: Batches = {}
+        with self._taken() as sent, self._database.write() as db:
+            mark(db, self._database, sent, now)
+            if self._realign:
+                brought_back = self.scheduler.realign(db, now)
+                self._realign = False
+                log.info("schedules looked over, brought back: %d", brought_back)
+            batches, more = self.scheduler.claim(db, now)
+        if batches:
+            self._loop.call_soon_threadsafe(self._send, batches)
+        return more
+
+    def _send(self, batches: Batches) -> None:
+        assert self._courier is not None
+        for host, commands in batches.items():
+            self._courier.send(host, commands)
+
+    @contextmanager
+    def _taken(self) -> Iterator[list[Sent]]:
+        """What became of commands since the last time, to be written down; kept if that cannot be done."""
+        with self._lock:
+            sent, self._sent = self._sent, []
         try:
-            answers = client.multicall([(SUBMIT_READING, [ticket, *arguments]) for ticket, arguments in commands])
-        finally:
-            client.close()
-        return [self._note(ticket, answer) for ticket, answer in zip(tickets, answers, strict=True)]
+            yield sent
+        except BaseException:
+            with self._lock:
+                self._sent = sent + self._sent
+            raise
+        for one in sent:
+            self.counts["trouble" if one.trouble else "refused" if one.refusal else "acknowledged"] += 1
 
-    def _note(self, ticket: str, answer: Value | Fault) -> str | Fault:
-        if isinstance(answer, Fault):
-            self._store.refused(ticket, f"fault {answer.code}: {answer.message}")
-            return answer
-        self._store.acknowledged(ticket)
-        return ticket
+    def _write_marks(self) -> None:
+        with self._taken() as sent, self._database.write() as db:
+            mark(db, self._database, sent, self._clock())
 
-
-def _canonical(method: str, arguments: Sequence[Value]) -> list[Any]:
-    """The arguments as they are kept: a check always has its sensor and a list."""
-    if method == SUBMIT_READING:
-        return [arguments[0], list(arguments[1]) if len(arguments) > 1 else []]  # type: ignore[arg-type]
-    return list(arguments)
-
-
-def _url(host: Host) -> str:
-    address = f"[{host.address}]" if ":" in host.address else host.address
-    return f"http://{address}:{host.port}/xmlrpc/"
+    def _watch_clock(self, now: float) -> None:
+        offset = now - time.monotonic()
+        if abs(offset - self._offset) > JUMP_SECONDS:
+            log.warning("the clock was set by %.0f s", offset - self._offset)
+            self._realign = True
+        self._offset = offset

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from http import HTTPStatus
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
-from monagent.errors import BadArguments, Fault, HttpRefusal, Unavailable
+from monagent.errors import BadArguments, Fault, HttpRefusal, StoreAway, Unavailable
 from monagent.models import Value
 from monagent.protocol import (
     GET_NEW_MONITOR_URL,
@@ -26,28 +24,37 @@ from monagent.protocol import (
 )
 from monagent.rpc import marshal
 from monagent.rpc.dispatch import Deferred, Method
+from monagent.server.intake import Intake
 from monagent.server.packages import PackageRequest
-from monagent.server.records import Delivery
-from monagent.server.store import Store
-from monagent.server.tickets import AddressBook, judge
+from monagent.server.records import Delivery, Host
+from monagent.server.tickets import AddressBook
 
 log = logging.getLogger(__name__)
+
+
+Url = Callable[[str, str], str | None]
+Package = Callable[[str, Sequence[int]], bytes]
 
 
 class Face:
     """The server's methods. An answer of OK means: on disk."""
 
-    def __init__(self, store: Store, url: Callable[[], str], package: Callable[[str], bytes]) -> None:
+    def __init__(
+        self, intake: Intake, hosts: Callable[[], Sequence[Host]], addresses: AddressBook, url: Url, package: Package
+    ) -> None:
         """
         Args:
-            store: where results are kept.
-            url: the URL that agents should use.
-            package: reads the package of a sensor, see `Packages.read`.
+            intake: takes results.
+            hosts: all that are known.
+            addresses: where they are.
+            url: the URL that a host should use, by the name it gives; None: no such host is known.
+            package: reads the package of a sensor for one of these hosts (by their ids).
         """
-        self._store = store
+        self._intake = intake
+        self._hosts = hosts
+        self._addresses = addresses
         self._url = url
         self._package = package
-        self._addresses = AddressBook()
 
     def methods(self) -> list[Method]:
         """Everything that may be called, for the dispatcher."""
@@ -95,38 +102,35 @@ class Face:
 
     def _take(self, deliveries: list[Delivery]) -> Sequence[Value | Fault]:
         with _or_later("results"):
-            found = self._store.tickets([delivery.ticket for delivery in deliveries])
-            verdicts = judge(deliveries, found, self._addresses.is_from)
-            self._store.redeem([verdict for verdict in verdicts if isinstance(verdict, tuple)])
-        for delivery, verdict in zip(deliveries, verdicts, strict=True):
-            if isinstance(verdict, Fault):
-                log.warning("result refused ticket=%s peer=%s: %s", delivery.ticket, delivery.peer, verdict.message)
-        return [OK if isinstance(verdict, tuple) else verdict for verdict in verdicts]
+            return self._intake.take(deliveries)
 
     def _hand_out(self, request: PackageRequest, *, alone: bool) -> Value | Fault:
         # A hundred packages in one answer would be more than the memory holds.
         if not alone:
             return BadArguments(f"{GET_SENSOR_CODE} cannot be used together with others in a multicall")
         with _or_later("package"):
-            known = self._addresses.is_from_any(request.peer, self._store.hosts())
+            callers = self._addresses.of(request.peer, self._hosts())
         try:
-            if not known:
+            if not callers:
                 raise BadArguments("packages are for the hosts of this server alone")
-            package = self._package(request.sensor)
+            with _or_later("package"):
+                package = self._package(request.sensor, [host.id for host in callers])
         except Fault as fault:
             log.warning("package refused sensor=%.80r peer=%s: %s", request.sensor, request.peer, fault.message)
             return fault
         log.info("package sent sensor=%s peer=%s bytes=%d", request.sensor, request.peer, len(package))
         return package
 
-    def _monitor_url(self, params: list[Value], _peer: str) -> Value:
+    def _monitor_url(self, params: list[Value], peer: str) -> Value:
         if len(params) != 1 or not isinstance(params[0], str):
             raise BadArguments(f"{GET_NEW_MONITOR_URL} takes (hostname)")
-        if self._store.host(params[0]) is None:
+        with _or_later("URL"):
+            url = self._url(params[0], peer)
+        if url is None:
             raise BadArguments(
                 "no host of that name is known here; [monitor] name of client.cfg must be its name in monserver host list"
             )
-        return self._url()
+        return url
 
 
 def _probe_data(params: list[Value], peer: str) -> Deferred:
@@ -150,7 +154,7 @@ def _or_later(what: str) -> Iterator[None]:
     """Refuse the request for now when the database or a name server is away."""
     try:
         yield
-    except (OperationalError, InterfaceError, Unavailable) as error:
+    except (StoreAway, Unavailable) as error:
         log.error("%s refused for now: %s", what, error)  # noqa: TRY400 - a state, not a bug
         raise HttpRefusal(HTTPStatus.SERVICE_UNAVAILABLE) from error
 

@@ -11,35 +11,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from monagent.config.sections import MailSection
-from monagent.config.server_settings import DatabaseSection, PackagesSection, ServerSection, ServerSettings
-from monagent.config.table import options_of
 from monagent.errors import Unavailable
-from monagent.server.dispatcher import Dispatcher
+from monagent.server import schema
 from monagent.server.service import Server
 from tests.conftest import StartAgent
 from tests.support.agent import AgentProcess, write_sensor
 from tests.support.monitor import Monitor
-from tests.support.ports import free_port
 from tests.support.processes import is_running
+from tests.support.server import known_host, reading, send_checks, server_in
 
 KILLS = 50  # in each of four tests: 200 in all
 ECHO = '#!/bin/sh\necho "$1"\n'
-
-
-def server_in(directory: Path) -> Server:
-    """The reference server, on SQLite in that directory."""
-    mail = MailSection(
-        **{name: about.reader(about.default or "", directory) for name, about in options_of(MailSection).items()}
-    )
-    settings = ServerSettings(
-        server=ServerSection(host="127.0.0.1", port=free_port(), url=""),
-        database=DatabaseSection(url=f"sqlite:///{directory}/monitor.db"),
-        sensor=PackagesSection(source_dir=directory),
-        mail=mail,
-    )
-    return Server(settings)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -50,10 +34,7 @@ def test_every_acknowledged_ticket_survives_kill_9_at_random_moments(tmp_path: P
     server.start()
     agent = AgentProcess(tmp_path / "agent", server.url)
     write_sensor(agent.directory, "echo", ECHO)
-    server.store.add_host("victim", "127.0.0.1", agent.port)
-    host = server.store.host("victim")
-    assert host is not None
-    dispatcher = Dispatcher(server.store)
+    host = known_host(server.database, "victim", port=agent.port)
     acknowledged: list[str] = []
     finished = threading.Event()
 
@@ -63,7 +44,7 @@ def test_every_acknowledged_ticket_survives_kill_9_at_random_moments(tmp_path: P
             number += 1
             checks = [("echo", [str(number)])] * chance.choice((1, 5, 20))
             try:
-                answers = dispatcher.send_checks(host, checks)
+                answers = send_checks(server.database, host, checks)
                 acknowledged.extend(answer for answer in answers if isinstance(answer, str))
             except Unavailable:
                 time.sleep(0.01)
@@ -91,7 +72,7 @@ def test_every_acknowledged_ticket_survives_kill_9_at_random_moments(tmp_path: P
         assert not waiting, f"{len(waiting)} of {len(acknowledged)} acknowledged tickets never arrived"
         assert len(acknowledged) > KILLS, "the agent was hardly up between the kills"
         # One row a ticket is what the schema enforces; that each row is right is what is looked at here.
-        lost = [ticket for ticket in acknowledged[:200] if server.store.reading(ticket) is None]
+        lost = [ticket for ticket in acknowledged[:200] if reading(server.database, ticket) is None]
         assert lost == []
     finally:
         agent.kill()
@@ -102,8 +83,15 @@ def _done(server: Server, tickets: set[str]) -> set[str]:
     """Those of the tickets whose result has arrived."""
     ordered = sorted(tickets)
     chunks = [ordered[start : start + 500] for start in range(0, len(ordered), 500)]
-    found = [one for chunk in chunks for one, _ in server.store.tickets(chunk).values()]
-    return {ticket.ticket for ticket in found if ticket.state == "done"}
+    known = schema.ticket.c
+    with server.database.read() as db:
+        return {
+            ticket
+            for chunk in chunks
+            for ticket in db.execute(
+                select(known.ticket).where(known.ticket.in_(chunk), known.state == "done")
+            ).scalars()
+        }
 
 
 def test_results_survive_a_server_that_goes_away_under_load(monitor: Monitor, make_agent: StartAgent) -> None:

@@ -12,16 +12,14 @@ from typing import Any
 
 import pytest
 
-from monagent.config import server_settings
 from monagent.sensors.perfdata import METRICS
 from monagent.sensors.spawning import clean_environment
-from monagent.server.dispatcher import Dispatcher
-from monagent.server.service import Server
 from tests.conftest import StartAgent
 from tests.integration.served import Served, wait_until
 from tests.support.agent import AgentProcess
 from tests.support.monitor import Monitor
 from tests.support.ports import free_port
+from tests.support.server import known_host, reading, send_checks, server_in
 from tests.unit.sensors_stock.runner import missing
 
 PLUGINS = Path("/usr/lib/nagios/plugins")
@@ -218,22 +216,19 @@ def test_a_plug_in_can_be_tried_on_its_host(served: Served) -> None:
 
 def test_the_reference_server_takes_many_readings_full_of_metrics(make_agent: StartAgent, tmp_path: Path) -> None:
     """More than one batch may hold: they all arrive, and none is set aside."""
-    config = tmp_path / "server.cfg"
-    config.write_text("[server]\nport = 0\n[database]\nurl = sqlite:///monitor.db\n")
-    server = Server(server_settings.load(config))
+    server = server_in(tmp_path)
     server.start()
     try:
         agent = make_agent(server.url, sections())
         agent.start()
-        server.store.add_host("here", "127.0.0.1", agent.port)
-        (host,) = server.store.hosts()
+        host = known_host(server.database, "here", port=agent.port)
         data = " ".join(f"'metric number {number}'={number}.5MB;~:10;@20:30;0;100" for number in range(METRICS))
         checks = [("dummy", ["1", f"so it is | {data}"])] * 15
-        tickets = [ticket for _ in range(4) for ticket in Dispatcher(server.store).send_checks(host, checks)]
-        wait_until(lambda: all(server.store.reading(str(ticket)) for ticket in tickets), "all have come", 60)
-        reading = server.store.reading(str(tickets[-1]))
+        tickets = [ticket for _ in range(4) for ticket in send_checks(server.database, host, checks)]
+        wait_until(lambda: all(reading(server.database, str(ticket)) for ticket in tickets), "all have come", 60)
+        last = reading(server.database, str(tickets[-1]))
     finally:
         server.stop()
 
-    assert reading is not None
-    assert (reading.ret_code, reading.data, reading.stderr, reading.error) == (1, "0.5", "WARNING: so it is", "")
+    assert last is not None
+    assert (last.ret_code, last.data, last.stderr, last.error) == (1, "0.5", "WARNING: so it is", "")

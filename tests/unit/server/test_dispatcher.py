@@ -1,167 +1,270 @@
-"""Sending commands to agents that answer in every way they can."""
+"""Commands on their way to agents, over real sockets."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
-from xmlrpc.client import Fault as XmlRpcFault
-from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
 import pytest
+from sqlalchemy import select, update
 
-from monagent.errors import Fault, Unavailable
-from monagent.rpc.client import Client
+from monagent.server import courier, marks, schema
+from monagent.server.database import Database
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.records import Host
-from monagent.server.store import Store
+from monagent.server.ticket_list import cancel, stories
+from monagent.server.ticketing import issue
+from tests.support.fake_agent import FakeAgent, SilentAgent
 from tests.support.ports import free_port
-from tests.unit.server.conftest import known_host
-
-
-class _Handler(SimpleXMLRPCRequestHandler):
-    rpc_paths = ("/xmlrpc/",)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Agent:
-    """A stand-in that notes what it is told, and refuses the sensor `bad`."""
-
-    def __init__(self, store: Store) -> None:
-        self.told: list[tuple[Any, ...]] = []
-        self.states: list[str] = []
-        self._store = store
-        self.server = SimpleXMLRPCServer(("127.0.0.1", 0), _Handler, allow_none=True, logRequests=False)
-        self.server.register_function(self._submit, "cmd_submit_reading")
-        self.server.register_function(self._status, "cmd_status")
-        self.server.register_multicall_functions()
-        self.port = self.server.server_address[1]
-
-    def _submit(self, *params: Any) -> str:
-        self.told.append(params)
-        self.states.append(self._store.tickets([params[0]])[params[0]][0].state)
-        if params[1] == "bad":
-            raise XmlRpcFault(-32602, "no such sensor")
-        return "OK"
-
-    def _status(self, *params: Any) -> str:
-        self.told.append(params)
-        return "OK"
+from tests.support.server import define, known_host, ticket_story, wait_until
 
 
 @pytest.fixture
-def agent(store: Store) -> Iterator[Agent]:
-    """A stand-in for an agent, listening."""
-    agent = Agent(store)
-    threading.Thread(target=agent.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+def dispatcher(database: Database) -> Iterator[Dispatcher]:
+    """At work."""
+    dispatcher = Dispatcher(database)
+    dispatcher.start()
+    yield dispatcher
+    dispatcher.stop()
+
+
+@pytest.fixture
+def agent() -> Iterator[FakeAgent]:
+    """One that takes everything."""
+    agent = FakeAgent()
     yield agent
-    agent.server.shutdown()
-    agent.server.server_close()
+    agent.stop()
 
 
-@pytest.fixture
-def host(store: Store, agent: Agent) -> Host:
-    """The host of that agent."""
-    return known_host(store, "web1", "127.0.0.1", agent.port)
+def command(database: Database, host: Host, method: str = "cmd_status", *arguments: Any, **more: Any) -> str:
+    """Issue one; its ticket."""
+    with database.write() as db:
+        return issue(db, host.id, method, list(arguments), time.time(), **more)
 
 
-def ticket_of(store: Store, name: str) -> tuple[str, str | None]:
-    """State and refusal of a ticket."""
-    ticket, _ = store.tickets([name])[name]
-    return ticket.state, ticket.refusal
+def ended(database: Database, ticket: str) -> bool:
+    """Whether there is nothing more to be sent, and what became of it is written down."""
+    story = ticket_story(database, ticket)
+    return story.state != "issued"
 
 
-def test_a_ticket_is_on_disk_before_it_leaves(store: Store, agent: Agent, host: Host) -> None:
-    """And acknowledged when the agent has it."""
-    ticket = Dispatcher(store).send(host, "cmd_submit_reading", ["disk", ["/"]])
-
-    assert agent.told == [(ticket, "disk", ["/"])]
-    assert agent.states == ["issued"]
-    assert ticket_of(store, ticket) == ("acknowledged", None)
-
-
-def test_a_command_without_arguments_is_its_ticket(store: Store, agent: Agent, host: Host) -> None:
-    """Nothing is added to it."""
-    ticket = Dispatcher(store).send(host, "cmd_status")
-
-    assert agent.told == [(ticket,)]
-    assert store.tickets([ticket])[ticket][0].arguments == []
+def probes(database: Database, host: str, count: int, every: str = "1s") -> None:
+    """Probes of a host that are due now."""
+    definitions: dict[Any, Any] = {("sensor", "disk"): {}, ("schedule", "often"): {"every": every}}
+    for number in range(count):
+        definitions["probe", f"p{number}"] = {
+            "sensor": "disk", "arguments": [f"/{number}"], "schedule": "often", "hosts": [host],
+        }  # fmt: skip
+    define(database, definitions)
 
 
-def test_a_refused_command_is_noted_with_the_reason(store: Store, agent: Agent, host: Host) -> None:
-    """And the caller learns it."""
-    with pytest.raises(Fault, match="no such sensor"):
-        Dispatcher(store).send(host, "cmd_submit_reading", ["bad", []])
+def test_a_command_is_sent_and_its_story_written_down(
+    database: Database, dispatcher: Dispatcher, agent: FakeAgent
+) -> None:
+    """Issued, sent, acknowledged, each with its time."""
+    host = known_host(database, "web1", port=agent.port)
+    before = time.time()
+    ticket = command(database, host, "cmd_sync_backup", "data", "check")
+    wait_until(lambda: ended(database, ticket), "sent")
 
-    assert ticket_of(store, agent.told[0][0]) == ("refused", "fault -32602: no such sensor")
-
-
-def test_an_agent_that_is_away_may_have_taken_the_command(store: Store) -> None:
-    """The ticket stays issued, for a result may come."""
-    away = known_host(store, "away", "127.0.0.1", free_port())
-    sent: list[str] = []
-    issue = store.issue
-
-    def noting(host: Host, method: str, commands: Sequence[tuple[str, list[Any]]]) -> None:
-        sent.extend(ticket for ticket, _ in commands)
-        issue(host, method, commands)
-
-    store.issue = noting  # type: ignore[method-assign]
-    with pytest.raises(Unavailable):
-        Dispatcher(store).send(away, "cmd_submit_reading", ["disk", []])
-    with pytest.raises(Unavailable):
-        Dispatcher(store).send_checks(away, [("disk", []), ("load", [])])
-
-    assert len(sent) == 3
-    assert {ticket_of(store, ticket) for ticket in sent} == {("issued", None)}
+    story = ticket_story(database, ticket)
+    assert agent.commands == [("cmd_sync_backup", [ticket, "data", "check"])]
+    assert (story.state, story.method, story.arguments, story.ended) == (
+        "acknowledged",
+        "cmd_sync_backup",
+        ["data", "check"],
+        None,
+    )
+    assert story.sent is not None
+    assert story.acknowledged is not None
+    assert before <= story.issued <= story.sent <= story.acknowledged <= time.time()
 
 
-def test_checks_go_out_together_and_are_answered_one_by_one(store: Store, agent: Agent, host: Host) -> None:
-    """A ticket for each that was taken, the fault for each that was not."""
-    first, second, third = Dispatcher(store).send_checks(host, [("disk", ["/"]), ("bad", []), ("load", [])])
+def test_what_the_agent_refuses_is_told_with_its_words(database: Database, dispatcher: Dispatcher) -> None:
+    """And one refusal in a multicall is no other's."""
+    agent = FakeAgent(refuses="bad")
+    host = known_host(database, "web1", port=agent.port)
+    tickets = [command(database, host, "cmd_send_mail", name) for name in ("good", "bad")]
+    wait_until(lambda: all(ended(database, ticket) for ticket in tickets), "sent")
+    agent.stop()
 
-    assert isinstance(first, str)
-    assert isinstance(second, Fault)
-    assert isinstance(third, str)
-    assert [params[1:] for params in agent.told] == [("disk", ["/"]), ("bad", []), ("load", [])]
-    assert (ticket_of(store, first)[0], ticket_of(store, third)[0]) == ("acknowledged", "acknowledged")
-    assert ticket_of(store, agent.told[1][0])[0] == "refused"
-    assert second.code == -32602
-
-
-def test_every_connection_is_closed(store: Store, host: Host) -> None:
-    """After an answer as after a fault."""
-    made: list[Client] = []
-
-    def connect(url: str) -> Client:
-        made.append(Client(url, timeout=10))
-        return made[-1]
-
-    dispatcher = Dispatcher(store, connect)
-    dispatcher.send(host, "cmd_status")
-    with pytest.raises(Fault):
-        dispatcher.send(host, "cmd_submit_reading", ["bad", []])
-    dispatcher.send_checks(host, [("disk", [])])
-
-    assert len(made) == 3
-    assert all(client.fresh() for client in made)
+    good, bad = (ticket_story(database, ticket) for ticket in tickets)
+    assert good.state == "acknowledged"
+    assert (bad.state, bad.reason) == ("refused", "fault -32602: unknown sensor")
 
 
-@pytest.mark.parametrize(
-    ("address", "url"),
-    [("192.0.2.1", "http://192.0.2.1:8080/xmlrpc/"), ("2001:db8::1", "http://[2001:db8::1]:8080/xmlrpc/")],
-)
-def test_an_address_of_either_family_makes_a_url(store: Store, address: str, url: str) -> None:
-    """IPv6 goes into brackets."""
-    asked: list[str] = []
+def test_a_command_to_a_dead_host_has_failed_at_once(database: Database, dispatcher: Dispatcher) -> None:
+    """With the reason, and the host is not bothered for a while."""
+    host = known_host(database, "web1", port=free_port())
+    ticket = command(database, host)
+    wait_until(lambda: ended(database, ticket), "given up")
 
-    def connect(wanted: str) -> Client:
-        asked.append(wanted)
-        return Client(f"http://127.0.0.1:{free_port()}/", timeout=5)
+    story = ticket_story(database, ticket)
+    assert (story.state, story.sent, story.reason) == ("failed", None, "connection refused")
+    with database.read() as db:
+        row = db.execute(select(schema.host.c.failures, schema.host.c.retry_at)).one()
+    assert row.failures == 1
+    assert row.retry_at > time.time()
 
-    with pytest.raises(Unavailable):
-        Dispatcher(store, connect).send(known_host(store, "far", address), "cmd_status")
 
-    assert asked == [url]
+def test_a_host_that_never_answers_may_have_taken_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ticket stays open, and says so."""
+    monkeypatch.setattr(courier, "EXCHANGE_SECONDS", 0.3)
+    agent, dispatcher = SilentAgent(), Dispatcher(database)
+    dispatcher.start()
+    ticket = command(database, known_host(database, "web1", port=agent.port))
+    wait_until(lambda: ended(database, ticket), "given up")
+    dispatcher.stop()
+    agent.stop()
+
+    story = ticket_story(database, ticket)
+    assert (story.state, story.reason, story.ended) == ("sent", "it took too long to answer", None)
+
+
+def test_the_probes_of_a_host_travel_in_one_multicall_over_one_connection(
+    database: Database, dispatcher: Dispatcher, agent: FakeAgent
+) -> None:
+    """Round after round."""
+    known_host(database, "web1", port=agent.port)
+    probes(database, "web1", 10)
+    wait_until(lambda: len(agent.commands) >= 30, "three rounds")
+
+    assert agent.multicalls <= len(agent.commands) / 10 + 1
+    assert agent.connections == 1
+    assert {params[1] for _, params in agent.commands} == {"disk"}
+    assert {tuple(params[2]) for _, params in agent.commands} == {(f"/{number}",) for number in range(10)}
+
+
+def test_a_plain_agent_gets_single_calls(database: Database, dispatcher: Dispatcher) -> None:
+    """It is asked for a multicall once, and then no more."""
+    agent = FakeAgent(plain=True)
+    known_host(database, "web1", port=agent.port)
+    probes(database, "web1", 3)
+    wait_until(lambda: len(agent.commands) >= 6, "two rounds")
+    agent.stop()
+
+    assert agent.multicalls == 0
+    with database.read() as db:
+        assert {story.state for story in stories(db)} <= {"acknowledged", "issued", "sent"}
+
+
+def test_schedules_do_not_drift(database: Database, dispatcher: Dispatcher, agent: FakeAgent) -> None:
+    """What is sent late does not make the next one later."""
+    known_host(database, "web1", port=agent.port)
+    probes(database, "web1", 1)
+    wait_until(lambda: len(agent.commands) >= 4, "four rounds")
+
+    with database.read() as db:
+        due = [story.due for story in stories(db)]
+        late = [story.sent - story.due for story in stories(db) if story.sent and story.due]
+    steps = [round(one - other, 6) for one, other in pairwise(due) if one and other]
+    assert set(steps) == {1.0}
+    assert max(late) < 1.0
+
+
+def test_dead_and_slow_hosts_keep_nobody_waiting(database: Database) -> None:
+    """Twenty of them, due before a live one."""
+    live, slow, silent = FakeAgent(), FakeAgent(slow=2.0), SilentAgent()
+    dispatcher = Dispatcher(database)
+    for number in range(20):
+        known_host(database, f"bad{number}", port=(slow, silent)[number % 2].port)
+    known_host(database, "live", port=live.port)
+    define(
+        database,
+        {
+            ("sensor", "disk"): {},
+            ("schedule", "often"): {"every": "1s"},
+            ("probe", "p"): {"sensor": "disk", "schedule": "often", "everywhere": True},
+        },
+    )
+    with database.write() as db:
+        db.execute(update(schema.host_probe).values(due=time.time() - 5))
+    dispatcher.start()
+    wait_until(lambda: len(live.commands) >= 3, "three rounds of the live one")
+    with database.read() as db:
+        late = [
+            one.sent - one.due for one in stories(db, host="live") if one.sent and one.due and one.due > one.issued - 3
+        ]
+    for one in (live, slow, silent):
+        one.stop()
+    dispatcher.stop()
+
+    assert late
+    assert max(late) < 1.0
+
+
+def test_a_host_that_is_back_is_asked_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses grow while it is away, and end with the first answer."""
+    monkeypatch.setattr(marks, "PAUSES", (0.2,) * 7)
+    port = free_port()
+    known_host(database, "web1", port=port)
+    probes(database, "web1", 1)
+    dispatcher = Dispatcher(database)
+    dispatcher.start()
+
+    def failures() -> int:
+        with database.read() as db:
+            return int(db.execute(select(schema.host.c.failures)).scalar_one())
+
+    wait_until(lambda: failures() >= 1, "a failure")
+    with database.write() as db:
+        db.execute(update(schema.host).values(retry_at=0.0))
+    agent = FakeAgent()
+    known_host(database, "web1", port=agent.port)
+    wait_until(lambda: agent.commands, "a command")
+    wait_until(lambda: failures() == 0, "forgiven")
+    dispatcher.stop()
+    agent.stop()
+
+
+def test_what_a_killed_process_claimed_is_sent_by_another(database: Database, agent: FakeAgent) -> None:
+    """After its lease; by the same ticket, so that it is done once."""
+    host = known_host(database, "web1", port=agent.port)
+    ticket = command(database, host)
+    dead = Dispatcher(database)
+    with database.write() as db:
+        batches, _ = dead.scheduler.claim(db, time.time())
+    assert [one.ticket for commands in batches.values() for one in commands] == [ticket]
+    with database.write() as db:
+        db.execute(update(schema.ticket).values(send_at=time.time() - 1))
+    other = Dispatcher(database)
+    other.start()
+    wait_until(lambda: ended(database, ticket), "sent by the other one")
+    other.stop()
+    dead._loop.close()
+
+    assert agent.commands == [("cmd_status", [ticket])]
+
+
+def test_a_cancelled_ticket_is_not_sent(database: Database, agent: FakeAgent) -> None:
+    """Nor one whose time is over."""
+    host = known_host(database, "web1", port=agent.port)
+    off, late, good = command(database, host), command(database, host, send_within=-1.0), command(database, host)
+    with database.write() as db:
+        assert cancel(db, database, off, time.time()) == "issued"
+        assert cancel(db, database, "nothing", time.time()) is None
+    dispatcher = Dispatcher(database)
+    dispatcher.start()
+    wait_until(lambda: ended(database, good) and ended(database, late), "sent")
+    dispatcher.stop()
+
+    assert [params for _, params in agent.commands] == [[good]]
+    assert ticket_story(database, off).state == "cancelled"
+    assert (ticket_story(database, late).state, ticket_story(database, late).reason) == (
+        "failed",
+        "it could not be sent in time",
+    )
+
+
+def test_a_clock_that_was_ahead_does_not_stop_the_schedules(database: Database, agent: FakeAgent) -> None:
+    """What it had planned for next year runs today."""
+    known_host(database, "web1", port=agent.port)
+    probes(database, "web1", 2)
+    with database.write() as db:
+        db.execute(update(schema.host_probe).values(due=time.time() + 365 * 86_400))
+    dispatcher = Dispatcher(database)
+    dispatcher.start()
+    wait_until(lambda: len(agent.commands) >= 2, "brought back")
+    dispatcher.stop()

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,8 @@ from monagent.errors import Fault
 from monagent.models import Value
 from monagent.rpc.client import Client
 from monagent.server.service import Server
-from tests.unit.server.conftest import known_host
+from tests.support.server import issue as issue_to
+from tests.support.server import known_host, outcome, reading, ticket_story
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DETAILS: dict[str, Value] = {"started": WHEN, "duration": 0.25, "error": "", "stderr": "grumble", "metrics": []}
@@ -23,9 +23,7 @@ DETAILS: dict[str, Value] = {"started": WHEN, "duration": 0.25, "error": "", "st
 
 def issue(server: Server, *tickets: str, method: str = "cmd_submit_reading", address: str = "127.0.0.1") -> None:
     """Tickets of a host of their own."""
-    host = known_host(server.store, f"host-{tickets[0]}", address)
-    arguments: list[Any] = ["disk", []] if method == "cmd_submit_reading" else []
-    server.store.issue(host, method, [(ticket, arguments) for ticket in tickets])
+    issue_to(server.database, known_host(server.database, f"host-{tickets[0]}", address), *tickets, method=method)
 
 
 def code(client: Client, method: str, *params: Value) -> int:
@@ -41,12 +39,12 @@ def test_a_reading_of_either_dialect_is_taken(server: Server, client: Client) ->
 
     assert client.call("cmd_store_probe_data", "plain", [0, "1.50"], WHEN) == "OK"
     assert client.call("cmd_store_probe_data", "extended", [-9, "nan", DETAILS], WHEN) == "OK"
-    plain, extended = server.store.reading("plain"), server.store.reading("extended")
+    plain, extended = reading(server.database, "plain"), reading(server.database, "extended")
     assert plain is not None
     assert extended is not None
-    assert (plain.ret_code, plain.data, plain.error) == (0, "1.50", None)
+    assert (plain.ret_code, plain.data, plain.error) == (0, "1.50", "")
     assert (extended.ret_code, extended.data, extended.stderr, extended.duration) == (-9, "nan", "grumble", 0.25)
-    assert plain.finished.replace(tzinfo=UTC) == WHEN
+    assert plain.finished == WHEN.timestamp()
 
 
 def test_an_integer_ticket_is_its_decimal_text(server: Server, client: Client) -> None:
@@ -55,18 +53,18 @@ def test_an_integer_ticket_is_its_decimal_text(server: Server, client: Client) -
 
     assert client.call("cmd_store_probe_data", 7, [0, "1"], WHEN) == "OK"
     assert client.call("cmd_store_probe_data", 7, [0, "1"], WHEN) == "OK"
-    assert server.store.reading("7") is not None
+    assert reading(server.database, "7") is not None
 
 
 def test_a_command_result_is_taken(server: Server, client: Client) -> None:
     """For the command that the ticket was issued for."""
     issue(server, "t", method="cmd_status")
-    outcome: dict[str, Value] = {"status": "ok", "message": "fine", "more": [1, {"a": 2.5}]}
+    content: dict[str, Value] = {"status": "ok", "message": "fine", "more": [1, {"a": 2.5}]}
 
-    assert code(client, "cmd_store_command_result", "t", "list_sensors", outcome, WHEN) == -32602
+    assert code(client, "cmd_store_command_result", "t", "list_sensors", content, WHEN) == -32602
     assert code(client, "cmd_store_probe_data", "t", [0, "1"], WHEN) == -32602
-    assert client.call("cmd_store_command_result", "t", "status", outcome, WHEN) == "OK"
-    assert server.store.outcome("t") == outcome
+    assert client.call("cmd_store_command_result", "t", "status", content, WHEN) == "OK"
+    assert outcome(server.database, "t") == content
 
 
 def test_a_repeat_is_ok_and_another_result_is_not(server: Server, client: Client) -> None:
@@ -76,7 +74,7 @@ def test_a_repeat_is_ok_and_another_result_is_not(server: Server, client: Client
 
     assert client.call("cmd_store_probe_data", "t", [0, "1"], WHEN) == "OK"
     assert code(client, "cmd_store_probe_data", "t", [0, "2"], WHEN) == -32602
-    assert len(server.store.latest()) == 1
+    assert reading(server.database, "t").data == "1"  # type: ignore[union-attr]
 
 
 def test_results_without_a_ticket_of_ours_are_refused(server: Server, client: Client) -> None:
@@ -85,7 +83,7 @@ def test_results_without_a_ticket_of_ours_are_refused(server: Server, client: Cl
 
     assert code(client, "cmd_store_probe_data", "unknown", [0, "1"], WHEN) == -32602
     assert code(client, "cmd_store_probe_data", "foreign", [0, "1"], WHEN) == -32602
-    assert server.store.latest() == []
+    assert ticket_story(server.database, "foreign").state == "issued"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_a_malformed_reading_is_refused(server: Server, client: Client, params: 
     issue(server, "t")
 
     assert code(client, "cmd_store_probe_data", *params) == -32602
-    assert server.store.reading("t") is None
+    assert reading(server.database, "t") is None
 
 
 @pytest.mark.parametrize(
@@ -140,7 +138,7 @@ def test_a_malformed_command_result_is_refused(server: Server, client: Client, p
     issue(server, "t", method="cmd_status")
 
     assert code(client, "cmd_store_command_result", *params) == -32602
-    assert server.store.outcome("t") is None
+    assert outcome(server.database, "t") is None
 
 
 @pytest.mark.parametrize(
@@ -157,7 +155,7 @@ def test_whatever_an_outcome_carries_can_be_kept(server: Server, client: Client,
     issue(server, "t", method="cmd_status")
 
     assert client.call("cmd_store_command_result", "t", "status", odd, WHEN) == "OK"
-    assert server.store.outcome("t") is not None
+    assert outcome(server.database, "t") is not None
 
 
 def test_a_batch_is_judged_result_by_result(server: Server, client: Client) -> None:
@@ -181,7 +179,7 @@ def test_a_batch_is_judged_result_by_result(server: Server, client: Client) -> N
 
 def test_a_host_is_told_which_server_to_use(server: Server, client: Client) -> None:
     """By its name; a stranger is not."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
 
     assert client.call("cmd_get_new_monitor_url", "web1") == server.url
     assert code(client, "cmd_get_new_monitor_url", "web2") == -32602
@@ -219,7 +217,7 @@ def test_an_operator_moves_agents_by_the_url_of_the_old_server(
     caplog.set_level("INFO")
     config, new = tmp_path / "server.cfg", "https://new.example.org:8081/xmlrpc/"
     with serving(config, "[server]\nport = 0\n") as (server, where):
-        known_host(server.store, "web1")
+        known_host(server.database, "web1")
         assert ask_for_url(where) == where
         assert f"takes results at {where}" in caplog.text
 
@@ -232,7 +230,7 @@ def test_a_server_that_listens_everywhere_must_be_told_its_url(tmp_path: Path) -
     """`0.0.0.0` would lead each agent to its own host."""
     config = tmp_path / "server.cfg"
     with serving(config, "[server]\nhost = 0.0.0.0\nport = 0\n") as (server, where):
-        known_host(server.store, "web1")
+        known_host(server.database, "web1")
         with pytest.raises(Fault, match=r"\[server\] url must say it") as refused:
             ask_for_url(where)
         assert refused.value.code == -32602

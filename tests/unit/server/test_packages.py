@@ -6,25 +6,25 @@ import os
 import socket
 import threading
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
-from monagent.errors import BadArguments, Fault, HttpRefusal, Unavailable
+from monagent.errors import BadArguments, Fault, HttpRefusal, StoreAway, Unavailable
 from monagent.models import Value
 from monagent.protocol import PACKAGE_LIMIT
 from monagent.rpc.client import Client
 from monagent.rpc.unmarshal import Limits
 from monagent.server import packages
+from monagent.server.database import Database
 from monagent.server.face import Face
+from monagent.server.intake import Intake
 from monagent.server.packages import PackageRequest, Packages
 from monagent.server.records import Host
 from monagent.server.service import Server
-from monagent.server.store import Store
 from monagent.server.tickets import AddressBook
-from tests.unit.server.conftest import known_host
+from tests.support.server import known_host
 
 HOSTILE = ["../x", "a/b", "/etc/x", "", ".", "..", ".x", "-x", "x" * 65, "x\0", "x\n", "é", "a b", "x%2f", "..\\x"]
 NONE_HERE = "there is no package of that sensor here"
@@ -238,7 +238,7 @@ def test_a_known_host_gets_the_bytes_as_base64(
     server: Server, proxy: xmlrpc.client.ServerProxy, directory: Path
 ) -> None:
     """For Python's own client a Binary, of any size up to the limit."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
     for content in (b"", bytes(range(256)) * 40, os.urandom(PACKAGE_LIMIT)):
         (directory / "disk.tar.bz2").write_bytes(content)
         binary = proxy.cmd_get_sensor_code("disk")
@@ -248,7 +248,7 @@ def test_a_known_host_gets_the_bytes_as_base64(
 
 def test_our_own_client_takes_it_too(server: Server, directory: Path) -> None:
     """Given limits of that size."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
     (directory / "disk.tar.xz").write_bytes(b"\xff" * PACKAGE_LIMIT)
     client = Client(server.url, limits=Limits(size=12 * 1024 * 1024))
 
@@ -259,7 +259,7 @@ def test_our_own_client_takes_it_too(server: Server, directory: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "\0" not in name], ids=repr)
 def test_hostile_names_are_refused(server: Server, proxy: xmlrpc.client.ServerProxy, name: str) -> None:
     """A fault, whatever the name."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
 
     assert wire_refusal(proxy, name) == (-32602, "that is not the name of a sensor")
 
@@ -267,21 +267,21 @@ def test_hostile_names_are_refused(server: Server, proxy: xmlrpc.client.ServerPr
 @pytest.mark.parametrize("params", [[], ["disk", "disk"], [5], [None], [["disk"]], [{"sensor": "disk"}], [b"disk"]])
 def test_it_takes_one_name(server: Server, proxy: xmlrpc.client.ServerProxy, params: list[object]) -> None:
     """As a string."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
 
     assert wire_refusal(proxy, *params) == (-32602, "cmd_get_sensor_code takes (sensor)")
 
 
 def test_a_name_with_a_nul_is_not_even_xml(server: Server, proxy: xmlrpc.client.ServerProxy) -> None:
     """So it never gets as far as the disk."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
 
     assert wire_refusal(proxy, "disk\0")[0] == -32700
 
 
 def test_no_refusal_names_a_path(server: Server, proxy: xmlrpc.client.ServerProxy, directory: Path) -> None:
     """And none of them keeps the server from answering on."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
     (directory / "folder.tar.bz2").mkdir()
     os.mkfifo(directory / "pipe.tar.gz")
     (directory / "loop.tar.xz").symlink_to("loop.tar.xz")
@@ -301,7 +301,7 @@ def test_a_stranger_gets_nothing(
 ) -> None:
     """Nor does a stranger learn which packages or names there are."""
     for name, address in hosts.items():
-        known_host(server.store, name, address)
+        known_host(server.database, name, address)
     (directory / "disk.tar.bz2").write_bytes(b"secret")
 
     for sensor in ("disk", "missing", "../x", "x" * 100_000):
@@ -313,16 +313,16 @@ def test_a_host_may_ask_from_where_its_results_may_come(
 ) -> None:
     """Its networks count, its address does not when there are some."""
     (directory / "disk.tar.bz2").write_bytes(b"x")
-    server.store.add_host("elsewhere", "127.0.0.1", 8080, ["10.0.0.0/8"])
+    known_host(server.database, "elsewhere", "127.0.0.1", 8080, ["10.0.0.0/8"])
     assert wire_refusal(proxy, "disk") == (-32602, STRANGER)
-    server.store.add_host("web1", "192.0.2.1", 8080, ["127.0.0.0/8"])
+    known_host(server.database, "web1", "192.0.2.1", 8080, ["127.0.0.0/8"])
 
     assert proxy.cmd_get_sensor_code("disk").data == b"x"
 
 
 def test_a_package_comes_alone(server: Server, client: Client, directory: Path) -> None:
     """A hundred in one answer would fill the memory. What else is in the multicall is answered all the same."""
-    known_host(server.store, "web1")
+    known_host(server.database, "web1")
     (directory / "disk.tar.bz2").write_bytes(b"x")
     request: tuple[str, list[Value]] = ("cmd_get_sensor_code", ["disk"])
 
@@ -344,11 +344,16 @@ def test_the_method_describes_itself(proxy: xmlrpc.client.ServerProxy) -> None:
 # -- what is away for a while -------------------------------------------------------------------------------------
 
 
-def face(store: Store, book: AddressBook) -> Face:
+def face(hosts: Sequence[Host] | StoreAway, book: AddressBook) -> Face:
     """A face whose packages hold their own names."""
-    face = Face(store, lambda: "http://m/", str.encode)
-    face._addresses = book
-    return face
+
+    def known() -> Sequence[Host]:
+        if isinstance(hosts, StoreAway):
+            raise hosts
+        return hosts
+
+    intake = Intake(Database("sqlite://"), book)
+    return Face(intake, known, book, lambda _name, _peer: "http://m/", lambda sensor, _ids: sensor.encode())
 
 
 def away(_name: str) -> frozenset[str]:
@@ -356,29 +361,26 @@ def away(_name: str) -> frozenset[str]:
     raise OSError("away")
 
 
-def test_a_name_server_that_is_away_means_later(store: Store) -> None:
+NAMED, NUMBERED = Host(1, "named", "web1.example.org", 8080, ()), Host(2, "numbered", "192.0.2.2", 8080, ())
+
+
+def test_a_name_server_that_is_away_means_later() -> None:
     """503 to whom it could concern; who is known by address gets the package."""
-    known_host(store, "named", "web1.example.org")
-    known_host(store, "numbered", "192.0.2.2")
+    hosts = [NAMED, NUMBERED]
     book = AddressBook(lambda name: frozenset({name}) if name == "192.0.2.2" else away(name))
 
-    assert face(store, book).settle([PackageRequest("disk", "192.0.2.2")]) == [b"disk"]
+    assert face(hosts, book).settle([PackageRequest("disk", "192.0.2.2")]) == [b"disk"]
     with pytest.raises(HttpRefusal, match="503"):
-        face(store, book).settle([PackageRequest("disk", "192.0.2.9")])
+        face(hosts, book).settle([PackageRequest("disk", "192.0.2.9")])
 
 
-def test_a_database_that_is_away_means_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_means_later() -> None:
     """As for results."""
-
-    def locked() -> list[Host]:
-        raise OperationalError("select", {}, Exception("database is locked"))
-
-    monkeypatch.setattr(store, "hosts", locked)
     with pytest.raises(HttpRefusal, match="503"):
-        face(store, AddressBook()).settle([PackageRequest("disk", "127.0.0.1")])
+        face(StoreAway("locked"), AddressBook()).settle([PackageRequest("disk", "127.0.0.1")])
 
 
-def test_only_those_who_are_away_are_unavailable(store: Store) -> None:
+def test_only_those_who_are_away_are_unavailable() -> None:
     """The face alone turns it into an answer of HTTP."""
     with pytest.raises(Unavailable):
-        AddressBook(away).is_from_any("192.0.2.1", [known_host(store, "named", "web1.example.org")])
+        AddressBook(away).of("192.0.2.1", [NAMED])

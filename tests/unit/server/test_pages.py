@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import update
 
-from monagent.server.records import Delivery
+from monagent.server import schema
 from monagent.server.service import Server
-from tests.unit.server.conftest import known_host
+from tests.support.server import define, known_host
 
 HOSTILE = "<script>alert('x')</script>\"&{0}%s"
 
@@ -28,12 +29,13 @@ def get(server: Server, path: str = "/", method: str = "GET") -> tuple[http.clie
 
 def keep(server: Server, host: str, sensor: str, arguments: list[str], **content: object) -> None:
     """A reading as it stands in the database."""
-    owner = known_host(server.store, host)
-    server.store.issue(owner, "cmd_submit_reading", [("t", [sensor, arguments])])
-    (ticket, _) = server.store.tickets(["t"])["t"]
-    when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    values = {"ret_code": 0, "data": "1.50", "error": "", **content}
-    server.store.redeem([(ticket, Delivery("t", "127.0.0.1", "cmd_submit_reading", values, when, b""))])
+    known_host(server.database, "web1")
+    define(server.database, {("sensor", "disk"): {}, ("probe", "p"): {"sensor": "disk", "hosts": ["web1"]}})
+    finished = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+    values = {"ret_code": 0, "data": "1.50", "sensor": sensor, "arguments": arguments, "finished": finished, **content}
+    with server.database.write() as db:
+        db.execute(update(schema.host).values(name=host))
+        db.execute(update(schema.host_probe).values(values))
 
 
 def test_the_newest_readings_are_shown(server: Server) -> None:

@@ -14,15 +14,18 @@ from monagent.errors import BadArguments, Unavailable
 from monagent.protocol import ticket_from_wire
 from monagent.server import tickets
 from monagent.server.records import Delivery, Host, IssuedTicket
-from monagent.server.tickets import AddressBook, judge, new_ticket
+from monagent.server.ticketing import new_ticket
+from monagent.server.tickets import AddressBook, judge
 
 WEB1 = Host(1, "web1", "192.0.2.1", 8080, ())
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def issued(name: str, *, state: str = "acknowledged", kept: bytes | None = None) -> tuple[IssuedTicket, Host]:
+def issued(
+    name: str, *, state: str = "acknowledged", kept: bytes | None = None, expires: float = 2000.0
+) -> tuple[IssuedTicket, Host]:
     """A check's ticket of web1."""
-    return IssuedTicket(hash(name), name, 1, "cmd_submit_reading", ["disk", []], state, kept), WEB1
+    return IssuedTicket(hash(name), name, 1, None, "cmd_submit_reading", ["disk", []], state, expires, kept), WEB1
 
 
 def handed(
@@ -50,23 +53,33 @@ OTHER_COMMAND = "this ticket was issued for another command"
 USED = "this ticket was already used for another result"
 
 
-@pytest.mark.parametrize("state", ["issued", "acknowledged", "refused"])
+def test_a_ticket_that_has_expired_or_was_called_off_takes_no_result() -> None:
+    """But what it took before is told to be kept."""
+    late, off = issued("t", expires=999.0), issued("t", state="cancelled")
+
+    assert words(judge([handed("t")], {"t": late}, from_web1, 1000.0)) == ["this ticket has expired"]
+    assert words(judge([handed("t")], {"t": off}, from_web1, 1000.0)) == ["this ticket was cancelled"]
+    kept = issued("t", state="done", kept=b"a", expires=999.0)
+    assert words(judge([handed("t")], {"t": kept}, from_web1, 1000.0)) == ["OK"]
+
+
+@pytest.mark.parametrize("state", ["issued", "sent", "acknowledged", "refused", "failed"])
 def test_a_result_for_an_open_ticket_is_kept(state: str) -> None:
     """Also when it was quicker than the acknowledgement, or when that was lost."""
     known = issued("t", state=state)
     delivery = handed("t")
 
-    assert judge([delivery], {"t": known}, from_web1) == [(known[0], delivery)]
+    assert judge([delivery], {"t": known}, from_web1, 1000.0) == [(known[0], delivery)]
 
 
 def test_a_repeat_of_what_is_kept_is_ok_and_not_kept_again() -> None:
     """The agent did not get our answer."""
-    assert words(judge([handed("t")], {"t": issued("t", state="done", kept=b"a")}, from_web1)) == ["OK"]
+    assert words(judge([handed("t")], {"t": issued("t", state="done", kept=b"a")}, from_web1, 1000.0)) == ["OK"]
 
 
 def test_another_result_for_a_used_ticket_is_refused() -> None:
     """One ticket, one result."""
-    verdicts = judge([handed("t", result=b"b")], {"t": issued("t", state="done", kept=b"a")}, from_web1)
+    verdicts = judge([handed("t", result=b"b")], {"t": issued("t", state="done", kept=b"a")}, from_web1, 1000.0)
 
     assert words(verdicts) == [USED]
     assert isinstance(verdicts[0], BadArguments)
@@ -74,27 +87,27 @@ def test_another_result_for_a_used_ticket_is_refused() -> None:
 
 def test_a_ticket_that_nobody_issued_is_refused() -> None:
     """By the same words as one of another host, so that nobody learns which tickets there are."""
-    assert words(judge([handed("t")], {}, from_web1)) == [NOT_ISSUED]
-    assert words(judge([handed("t", peer="192.0.2.9")], {"t": issued("t")}, from_web1)) == [NOT_ISSUED]
+    assert words(judge([handed("t")], {}, from_web1, 1000.0)) == [NOT_ISSUED]
+    assert words(judge([handed("t", peer="192.0.2.9")], {"t": issued("t")}, from_web1, 1000.0)) == [NOT_ISSUED]
 
 
 def test_a_result_of_another_command_is_refused() -> None:
     """A status is no reading."""
-    assert words(judge([handed("t", method="cmd_status")], {"t": issued("t")}, from_web1)) == [OTHER_COMMAND]
+    assert words(judge([handed("t", method="cmd_status")], {"t": issued("t")}, from_web1, 1000.0)) == [OTHER_COMMAND]
 
 
 def test_a_stranger_learns_nothing_about_a_used_ticket() -> None:
     """Not even by sending the very result."""
     known = {"t": issued("t", state="done", kept=b"a")}
 
-    assert words(judge([handed("t", peer="192.0.2.9")], known, from_web1)) == [NOT_ISSUED]
+    assert words(judge([handed("t", peer="192.0.2.9")], known, from_web1, 1000.0)) == [NOT_ISSUED]
 
 
 def test_results_that_come_together_are_judged_in_their_order() -> None:
     """Of several for one ticket the first is kept; the same again is a repeat, another one is refused."""
     deliveries = [handed("t"), handed("u"), handed("t"), handed("t", result=b"b"), handed("x")]
 
-    assert words(judge(deliveries, {"t": issued("t"), "u": issued("u")}, from_web1)) == [
+    assert words(judge(deliveries, {"t": issued("t"), "u": issued("u")}, from_web1, 1000.0)) == [
         "keep", "keep", "OK", USED, NOT_ISSUED,
     ]  # fmt: skip
 
@@ -117,7 +130,7 @@ def test_whatever_comes_a_ticket_keeps_one_result_of_its_host_and_command(
     found = {"open": issued("open"), "done": issued("done", state="done", kept=b"a")}
     kept: dict[str, bytes] = {"done": b"a"}
     deliveries = [handed(ticket, result=result, method=method, peer=peer) for ticket, result, method, peer in sent]
-    verdicts = judge(deliveries, found, from_web1)
+    verdicts = judge(deliveries, found, from_web1, 1000.0)
 
     for (ticket, result, method, peer), word in zip(sent, words(verdicts), strict=True):
         if ticket == "unknown" or peer != "192.0.2.1":
@@ -195,9 +208,9 @@ def test_an_address_belongs_to_any_of_several_hosts() -> None:
     known = {"web1.example.org": frozenset({"192.0.2.1"}), "192.0.2.2": frozenset({"192.0.2.2"})}
     book = AddressBook(known.__getitem__)
 
-    assert all(book.is_from_any(peer, hosts) for peer in ("192.0.2.1", "192.0.2.2", "10.1.2.3", "::ffff:192.0.2.2"))
-    assert not any(book.is_from_any(peer, hosts) for peer in ("192.0.2.3", "192.0.2.9", "::1"))
-    assert not book.is_from_any("192.0.2.2", [])
+    assert all(book.of(peer, hosts) for peer in ("192.0.2.1", "192.0.2.2", "10.1.2.3", "::ffff:192.0.2.2"))
+    assert not any(book.of(peer, hosts) for peer in ("192.0.2.3", "192.0.2.9", "::1"))
+    assert not book.of("192.0.2.2", [])
 
 
 def test_names_are_looked_up_only_where_nothing_else_helps() -> None:
@@ -216,12 +229,12 @@ def test_names_are_looked_up_only_where_nothing_else_helps() -> None:
         Host(3, "c", "c.example.org", 8080, ("10.0.0.0/8",)),
     ]
     book = AddressBook(resolve)
-    assert book.is_from_any("192.0.2.2", hosts)
-    assert book.is_from_any("10.1.2.3", hosts)
+    assert book.of("192.0.2.2", hosts)
+    assert book.of("10.1.2.3", hosts)
     assert asked == ["192.0.2.2"]
 
     with pytest.raises(Unavailable):
-        book.is_from_any("192.0.2.9", hosts)
+        book.of("192.0.2.9", hosts)
     assert asked == ["192.0.2.2", "a.example.org"]
 
 
@@ -241,7 +254,7 @@ def test_looking_names_up_ends_and_goes_on_next_time(monkeypatch: pytest.MonkeyP
     results: list[bool | None] = []
     for _ in range(3):
         try:
-            results.append(book.is_from_any("192.0.2.1", hosts))
+            results.append(bool(book.of("192.0.2.1", hosts)))
         except Unavailable:
             results.append(None)
 
