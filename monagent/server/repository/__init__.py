@@ -1,0 +1,1 @@
+"""The sensors' packages: examined, kept in versions, handed out, and compared with what the hosts have."""
