@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from monagent.server.migrate import prepare
 from monagent.server.records import Host
 from monagent.server.site import hosts
 
+SECONDS = 5.0
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -69,12 +71,21 @@ def require_server(config: Path) -> None:
     if not server.port:
         return
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - where to reach it
-    client = Client(f"http://{f'[{host}]' if ':' in host else host}:{server.port}/xmlrpc/", timeout=5.0)
     try:
-        client.call(HEALTHCHECK)
-    except (Fault, Unavailable) as error:
+        if server.certificate is None:
+            _ask(host, server.port)
+        else:
+            # It may want a certificate that whoever sits here does not have: that it listens must do.
+            socket.create_connection((host, server.port), SECONDS).close()
+    except (Fault, Unavailable, OSError) as error:
         message = f"no server takes results on {server.host} port {server.port} ({error}); start `monserver run`"
         raise Unavailable(message) from error
+
+
+def _ask(host: str, port: int) -> None:
+    client = Client(f"http://{f'[{host}]' if ':' in host else host}:{port}/xmlrpc/", timeout=SECONDS)
+    try:
+        client.call(HEALTHCHECK)
     finally:
         client.close()
 
