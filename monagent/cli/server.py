@@ -20,6 +20,7 @@ from monagent.cli import (
     server_send,
     server_silence,
     server_ticket,
+    server_token,
 )
 from monagent.cli.options import guarded, verbosity_options
 from monagent.cli.server_options import config_option
@@ -69,6 +70,7 @@ cli.add_command(server_ticket.ticket)
 cli.add_command(server_incident.incident)
 cli.add_command(server_silence.silence)
 cli.add_command(server_notification.notification)
+cli.add_command(server_token.token)
 cli.add_command(server_rollout.rollout)
 cli.add_command(server_move.move)
 cli.add_command(server_inventory.inventory)

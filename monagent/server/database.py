@@ -12,7 +12,14 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, Ope
 
 from monagent.errors import ConfigError, Problem, StoreAway
 
-CONNECT_SECONDS = 5
+_POSTGRESQL = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""Seconds, and milliseconds: a network that has died is noticed, whatever it was waited for."""
 _READS = "monagent_reads"
 
 
@@ -85,9 +92,7 @@ def _first_line(error: object) -> str:
 
 def _engine(url: str) -> Engine:
     try:
-        arguments: dict[str, Any] = (
-            {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if "postgresql" in url else {}
-        )
+        arguments: dict[str, Any] = {"connect_args": _POSTGRESQL} if "postgresql" in url else {}
         engine = create_engine(url, **arguments)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError([Problem("server.cfg", None, "database", "url", f"cannot be used: {error}")]) from error

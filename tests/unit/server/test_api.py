@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -239,6 +241,16 @@ def test_a_wrong_time_is_told(tmp_path: Path, given: str) -> None:
     assert "2026-11-22T07:00:00Z" in body["error"]
 
 
+@pytest.mark.parametrize(
+    ("path", "key"), [("incidents", [2**62]), ("incidents", [-(2**62)]), ("tickets", [-1e18, 2**62])]
+)
+def test_a_made_up_cursor_does_no_harm(database: Database, path: str, key: list[Any]) -> None:
+    """It finds what is behind it, on either engine."""
+    made_up = base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+    assert told(database, path, cursor=made_up) == {"items": [], "next": None}
+
+
 @pytest.mark.parametrize("path", ["", "x", "hosts/a/b", "sensors", "Hosts", "openapi.json/x", "__class__", "_database"])
 def test_what_is_not_there_is_not_there(tmp_path: Path, path: str) -> None:
     """404, with what there is."""
@@ -297,6 +309,17 @@ def test_every_resource_is_described(database: Database) -> None:
     operation = document["paths"]["/tickets"]["get"]
     assert [one["name"] for one in operation["parameters"]] == ["host", "state", "since", "limit", "cursor"]
     assert document["paths"]["/hosts/{name}"]["get"]["parameters"][0]["in"] == "path"
+
+
+def test_the_reference_page_names_everything() -> None:
+    """Each path with each of its parameters."""
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "json-api.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `/([^`]*)`\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
+
+    assert sections.keys() == {"/".join(one.path) for one in RESOURCES} | {"openapi.json"}
+    for one in RESOURCES:
+        named = set(re.findall(r"^\| `([a-z]+)` \|", sections["/".join(one.path)], re.MULTILINE))
+        assert named == {parameter.name for parameter in one.parameters}
 
 
 # -- over HTTP ------------------------------------------------------------------------------------------------------

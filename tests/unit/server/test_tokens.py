@@ -56,7 +56,7 @@ def test_a_name_is_taken_once_and_must_be_one(database: Database) -> None:
     """Nothing changes, and the sentence says what to do."""
     tokens.add(database, "grafana", NOW)
 
-    with pytest.raises(Refused, match="there is a token 'grafana' already; .*monserver token remove"):
+    with pytest.raises(Refused, match=r"there is a token 'grafana' already; .*monserver token remove"):
         tokens.add(database, "grafana", NOW)
     for name in ("", "a b", "x" * 65, "<b>", "a\n"):
         with pytest.raises(Refused, match="is no name for a token"):

@@ -1,0 +1,1 @@
+"""What can be read at the server's port beside the XML-RPC methods."""
