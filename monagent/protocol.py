@@ -44,6 +44,7 @@ STDERR_LIMIT = 4096
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _TICKET = re.compile(r"[\x20-\x7e]{1,128}")
+_INT32 = range(-(2**31), 2**31)
 _TICKET_RANGE = range(-(2**63), 2**63)
 
 
@@ -115,6 +116,8 @@ def probe_from_wire(params: Sequence[Value]) -> tuple[Ticket, Outcome, datetime]
     ret_code, data = probe[0], probe[1]
     if not isinstance(ret_code, int) or isinstance(ret_code, bool) or not isinstance(data, str):
         raise BadArguments("the probe must be an array of an int and a string")
+    if ret_code not in _INT32:
+        raise BadArguments("no program ends with such a code")
     if not isinstance(when, datetime):
         raise BadArguments("the timestamp must be a dateTime.iso8601")
     if data != NOT_A_NUMBER and number_in(data.encode()) is None:

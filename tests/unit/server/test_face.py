@@ -99,6 +99,7 @@ def test_results_without_a_ticket_of_ours_are_refused(server: Server, client: Cl
         ["t", [0, "1", {}, 1], WHEN],
         ["t", "0 1", WHEN],
         ["t", ["0", "1"], WHEN],
+        ["t", [2**31, "1"], WHEN],
         ["t", [True, "1"], WHEN],
         ["t", [0, 1], WHEN],
         ["t", [0, "one"], WHEN],
