@@ -58,7 +58,9 @@ class AgentsSection:
     ca: Path | None = option(values.optional_path, "", "authority of their certificates; empty: the system's")
     certificate: Path | None = option(values.secret_path, "", "certificate to show them (PEM)")
     key: Path | None = option(values.secret_path, "", "its key, in a file that others cannot read; or credential:NAME")
-    ticket_lifetime: float = option(values.duration, "7d", "results are taken for so long after their ticket was issued")
+    ticket_lifetime: float = option(
+        values.duration, "7d", "results are taken for so long after their ticket was issued"
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class RetentionSection:
     readings: float = option(values.duration, "30d", "single readings")
     five_minutes: float = option(values.duration, "90d", "their sums over five minutes")
     hours: float = option(values.duration, "1825d", "their sums over an hour; incidents that are over")
-    tickets: float = option(values.duration, "14d", "the story of tickets, and outcomes; at least [agents] ticket_lifetime")
+    tickets: float = option(
+        values.duration, "14d", "the story of tickets, and outcomes; at least [agents] ticket_lifetime"
+    )
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,9 @@ def load(path: str | os.PathLike[str]) -> ServerSettings:
     sections: dict[str, Any] = {name: collector.read(name, cls) for name, cls in SECTIONS.items()}
     agents, retention = sections["agents"], sections["retention"]
     if agents and retention and retention.tickets < agents.ticket_lifetime:
-        collector.complain("retention", "tickets", "must be at least [agents] ticket_lifetime, or repeats could not be told")
+        collector.complain(
+            "retention", "tickets", "must be at least [agents] ticket_lifetime, or repeats could not be told"
+        )
     if collector.problems:
         raise ConfigError(sorted(collector.problems, key=lambda problem: problem.line or 0))
     return ServerSettings(**sections)

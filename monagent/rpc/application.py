@@ -16,7 +16,9 @@ Answer = Callable[[bytes, str, Collection[str]], bytes]
 Peer = Callable[[dict[str, Any]], str]
 
 
-def application(answer: Answer, pages: object | None = None, peer: Peer = lambda environ: str(environ["REMOTE_ADDR"])) -> Any:
+def application(
+    answer: Answer, pages: object | None = None, peer: Peer = lambda environ: str(environ["REMOTE_ADDR"])
+) -> Any:
     """A CherryPy tree of its own: `answer` at the XML-RPC paths, `pages` (a CherryPy root) everywhere else.
 
     `peer` tells the address of the caller.

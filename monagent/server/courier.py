@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import h11
-
-from monagent.errors import Fault, InvalidRequest, NotWellFormed, Unavailable
+from monagent.errors import Fault, InvalidRequest
 from monagent.models import Value
 from monagent.protocol import MULTICALL
-from monagent.rpc import marshal, unmarshal
+from monagent.rpc import unmarshal
 from monagent.rpc.dispatch import CALL_LIMIT
-from monagent.rpc.tls import verification_sentence
+from monagent.server.connection import Away, Connection
 from monagent.server.records import Command, Host
 
 log = logging.getLogger(__name__)
 
-EXCHANGE_SECONDS = 10.0
 CONNECTIONS = 2_000
 """Kept at most; the one that was idle for longest goes first."""
 IDLE_SECONDS = 50.0
@@ -59,112 +55,6 @@ class Sent:
     answered: float | None = None
     refusal: str | None = None
     trouble: str | None = None
-
-
-class Away(Unavailable):
-    """An exchange came to nothing; `sent` tells when the request left, if it did."""
-
-    def __init__(self, message: str, sent: float | None) -> None:
-        super().__init__(message)
-        self.sent = sent
-
-
-class Connection:
-    """One connection to an agent."""
-
-    def __init__(self, host: Host, tls: ssl.SSLContext | bool) -> None:
-        self._host = host
-        self._tls = tls
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._state = h11.Connection(h11.CLIENT)
-        self.used = time.monotonic()
-        self.sent: float | None = None
-        """When the last request left, if it did."""
-
-    async def call(self, method: str, params: Sequence[Value]) -> Value:
-        """Make one call.
-
-        Raises:
-            Fault: the agent's answer.
-            Away: there was none.
-        """
-        body = marshal.call(method, params)
-        try:
-            async with asyncio.timeout(EXCHANGE_SECONDS):
-                return await self._exchange(body)
-        except TimeoutError:
-            raise Away("it took too long to answer", self.sent) from None
-        finally:
-            self.used = time.monotonic()
-
-    def close(self) -> None:
-        """Hang up."""
-        if self._streams is not None:
-            self._streams[1].transport.abort()
-            self._streams = None
-
-    async def _exchange(self, body: bytes) -> Value:
-        kept = self._streams is not None
-        self.sent = None
-        try:
-            return unmarshal.response(await self._once(body))
-        except (NotWellFormed, InvalidRequest) as error:
-            raise Away(f"its answer is not XML-RPC: {error}", self.sent) from error
-        except (OSError, EOFError, h11.ProtocolError, ValueError) as error:
-            if not kept:
-                raise Away(_reason(error), self.sent) from error
-            # The agent may have closed a kept connection meanwhile; a ticket that comes twice is done once.
-            self.close()
-            return await self._exchange(body)
-        finally:
-            if (self._state.our_state, self._state.their_state) != (h11.DONE, h11.DONE):
-                self.close()
-
-    async def _once(self, body: bytes) -> bytes:
-        reader, writer = self._streams or await self._open()
-        self._state = state = h11.Connection(h11.CLIENT, max_incomplete_event_size=16_384)
-        request = h11.Request(
-            method="POST",
-            target="/xmlrpc/",
-            headers=[
-                ("Host", f"{self._host.address}:{self._host.port}"),
-                ("Content-Type", "text/xml"),
-                ("User-Agent", "monagent-server"),
-                ("Content-Length", str(len(body))),
-            ],
-        )
-        data = state.send(request) or b""
-        data += state.send(h11.Data(body)) or b""
-        state.send(h11.EndOfMessage())
-        writer.write(data)
-        self.sent = time.time()
-        await writer.drain()
-        return await self._answer(reader, state)
-
-    async def _answer(self, reader: asyncio.StreamReader, state: h11.Connection) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            event = state.next_event()
-            if event is h11.NEED_DATA:
-                state.receive_data(await reader.read(65_536))
-            elif isinstance(event, h11.Response):
-                if event.status_code != 200:
-                    raise EOFError(f"it answered HTTP {event.status_code}")
-            elif isinstance(event, h11.Data):
-                pieces.append(bytes(event.data))
-                size += len(event.data)
-                if size > unmarshal.ANSWER_LIMITS.size:
-                    raise EOFError("its answer is too large")
-            elif isinstance(event, h11.EndOfMessage):
-                return b"".join(pieces)
-            elif isinstance(event, h11.ConnectionClosed):
-                raise EOFError("it hung up")
-
-    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host = self._host
-        self._streams = await asyncio.open_connection(host.address, host.port, ssl=self._tls if host.tls else None)
-        return self._streams
 
 
 class Courier:
@@ -306,13 +196,3 @@ def _refusal(answer: Value) -> str | None:
 def _told(fault: Fault) -> str:
     text = "".join(letter if letter.isprintable() else " " for letter in fault.message[:500])
     return f"fault {fault.code}: {text}"
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {verification_sentence(error)}"
-    if isinstance(error, OSError) and error.errno and error.errno > 0:
-        # asyncio says "Connect call failed" of everything.
-        return os.strerror(error.errno).lower()
-    said = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:200])
-    return said or type(error).__name__

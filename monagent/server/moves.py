@@ -170,7 +170,10 @@ class MoveJob:
                     & (_move.ticket == standing.ticket)
                 )
                 values = {"state": verdict.state, "reason": verdict.reason, **over}
-                if db.execute(update(schema.move).where(same).values(values)).rowcount and verdict.state in (BACK, FAILED):
+                if db.execute(update(schema.move).where(same).values(values)).rowcount and verdict.state in (
+                    BACK,
+                    FAILED,
+                ):
                     _resume(db, standing.host_id, now)
                 log.info("move host_id=%d %s: %s", standing.host_id, verdict.state, verdict.reason or "-")
 

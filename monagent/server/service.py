@@ -22,6 +22,7 @@ from monagent.rpc.endpoint import PLAIN, Endpoint, Tls
 from monagent.rpc.reception import Room
 from monagent.rpc.tls import Peers, client_context, server_context
 from monagent.rpc.unmarshal import Limits
+from monagent.server import moves
 from monagent.server.alerts import upkeep
 from monagent.server.alerts.carriers.apprise import AppriseChannel
 from monagent.server.alerts.carriers.mail import MailChannel
@@ -40,12 +41,11 @@ from monagent.server.jobs import Job, Jobs
 from monagent.server.metrics.exposition import Exposition
 from monagent.server.metrics.own import own
 from monagent.server.migrate import prepare
-from monagent.server import moves
+from monagent.server.records import Host
 from monagent.server.repository import inventory
 from monagent.server.repository.repository import Repository
-from monagent.server.rollouts import job as rollouts
-from monagent.server.records import Host
 from monagent.server.retention import Keeping, Retention, expire
+from monagent.server.rollouts import job as rollouts
 from monagent.server.site import hosts as site_hosts
 from monagent.server.tickets import AddressBook
 from monagent.server.tokens import Tokens

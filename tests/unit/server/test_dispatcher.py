@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from monagent.server import courier, marks, schema
+from monagent.server import connection, marks, schema
 from monagent.server.database import Database
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.records import Host
@@ -111,7 +111,7 @@ def test_a_command_to_a_dead_host_has_failed_at_once(database: Database, dispatc
 
 def test_a_host_that_never_answers_may_have_taken_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ticket stays open, and says so."""
-    monkeypatch.setattr(courier, "EXCHANGE_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "EXCHANGE_SECONDS", 0.3)
     agent, dispatcher = SilentAgent(), Dispatcher(database)
     dispatcher.start()
     ticket = command(database, known_host(database, "web1", port=agent.port))

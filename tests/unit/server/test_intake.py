@@ -117,8 +117,8 @@ def test_callers_at_once_leave_one_row_a_ticket(database: Database, host: Host, 
     answers: list[list[str]] = []
 
     def hand_in(part: int) -> None:
-        for start in range(0, 100, 10):
-            answers.append(words(intake.take([delivery(name, str(part % 2)) for name in names[start : start + 10]])))
+        batches = [[delivery(name, str(part % 2)) for name in names[start : start + 10]] for start in range(0, 100, 10)]
+        answers.extend(words(intake.take(batch)) for batch in batches)
 
     threads = [threading.Thread(target=hand_in, args=(part,)) for part in range(4)]
     for thread in threads:

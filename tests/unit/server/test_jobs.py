@@ -29,7 +29,10 @@ def test_of_several_processes_one_does_a_job(database: Database) -> None:
     first.run_due()
     assert done == {"a": 2}
 
-    slow = [Jobs(database, [Job("rare", 600.0, lambda _now: done.update(["rare"]), alone=True)], lambda: now[0]) for _ in range(4)]
+    slow = [
+        Jobs(database, [Job("rare", 600.0, lambda _now: done.update(["rare"]), alone=True)], lambda: now[0])
+        for _ in range(4)
+    ]
     for one in slow:
         one.run_due()
     assert done["rare"] == 1
