@@ -39,6 +39,8 @@ NOT_A_NUMBER = "nan"
 PACKAGE_LIMIT = 6 * 1024 * 1024
 """Bytes of a sensor's package; three of it must fit into the memory that an agent may spend on a server's answer."""
 
+ERROR_LIMIT, NUMBER_LIMIT = 32, 400
+"""Characters of a reading's error, and of its number."""
 STDERR_LIMIT = 4096
 """Bytes of a sensor's stderr that travel with a reading."""
 
@@ -120,7 +122,7 @@ def probe_from_wire(params: Sequence[Value]) -> tuple[Ticket, Outcome, datetime]
         raise BadArguments("no program ends with such a code")
     if not isinstance(when, datetime):
         raise BadArguments("the timestamp must be a dateTime.iso8601")
-    if data != NOT_A_NUMBER and number_in(data.encode()) is None:
+    if data != NOT_A_NUMBER and (len(data) > NUMBER_LIMIT or number_in(data.encode()) is None):
         raise BadArguments("the data must be one number as text, or nan")
     details = probe[2] if len(probe) == 3 else {}
     return ticket, {"ret_code": ret_code, "data": data, **_details(details)}, when
@@ -139,6 +141,10 @@ def _details(details: Value) -> dict[str, Any]:
     for name, kind in expected.items():
         if name in details and not isinstance(details[name], kind):
             raise BadArguments(f"{name} in the third member of the probe has the wrong type")
+    if len(str(details.get("error", ""))) > ERROR_LIMIT:
+        raise BadArguments("error in the third member of the probe is none of those that there are")
+    if not all(isinstance(metric, dict) for metric in details.get("metrics", ())):  # type: ignore[union-attr]
+        raise BadArguments("metrics in the third member of the probe must be an array of structs")
     return {name: details[name] for name in expected if name in details}
 
 

@@ -151,6 +151,7 @@ class Reception:
         """Who was not let in lately: when (seconds since the epoch), the address, and why. The newest come last."""
         self._poller = select.epoll()
         self._waiting: dict[int, Visitor] = {}
+        self._of_peer: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stopping = False
@@ -320,14 +321,12 @@ class Reception:
 
     def _has_room(self, address: str, *, stranger: bool) -> bool:
         """Make room where there is none, at the cost of who has waited longest without ever being answered."""
-        visitors = list(self._waiting.values())
         if stranger:
-            return sum(visitor.stranger for visitor in visitors) < STRANGERS
-        if len(visitors) >= self._room.total:
+            return sum(visitor.stranger for visitor in list(self._waiting.values())) < STRANGERS
+        if len(self._waiting) >= self._room.total:
             return self._make_room(lambda _visitor: True)
-        if len(visitors) >= self._room.per_peer:
-            of_peer = sum(visitor.address == address for visitor in visitors)
-            return of_peer < self._room.per_peer or self._make_room(lambda visitor: visitor.address == address)
+        if self._of_peer[address] >= self._room.per_peer:
+            return self._make_room(lambda visitor: visitor.address == address)
         return True
 
     def _make_room(self, among: Callable[[Visitor], bool]) -> bool:
@@ -347,11 +346,15 @@ class Reception:
             except BaseException:
                 del self._waiting[visitor.socket.fileno()]
                 raise
+            self._of_peer[visitor.address] += 1
 
     def _let_go(self, visitor: Visitor) -> None:
         with self._lock:
             descriptor = visitor.socket.fileno()
             if self._waiting.pop(descriptor, None) is not None:
+                self._of_peer[visitor.address] -= 1
+                if not self._of_peer[visitor.address]:
+                    del self._of_peer[visitor.address]
                 self._poller.unregister(descriptor)
 
     def _drop(self, visitor: Visitor) -> None:

@@ -14,22 +14,32 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from monagent.errors import Fault, InvalidRequest
+from monagent.errors import (
+    BadArguments,
+    Busy,
+    Fault,
+    InternalFault,
+    InvalidRequest,
+    NotWellFormed,
+    TicketClash,
+    TooLarge,
+)
 from monagent.models import Value
-from monagent.protocol import MULTICALL
+from monagent.protocol import MULTICALL, OK
 from monagent.rpc import unmarshal
 from monagent.rpc.dispatch import CALL_LIMIT
-from monagent.server.connection import Away, Connection
+from monagent.server.connection import Away, Connection, Unsendable
+from monagent.server.names import Names
 from monagent.server.records import Command, Host
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS = 2_000
 """Kept at most; the one that was idle for longest goes first."""
-IDLE_SECONDS = 50.0
-"""Agents close what was idle for a minute."""
-EXCHANGES = 1_000
-"""At the same time."""
+IDLE_SECONDS = 70.0
+"""Agents close what was idle for a little longer."""
+EXCHANGES, DOUBTFUL = 4_000, 200
+"""At the same time, with hosts that answered last time or were never asked, and with the others: they wait for each other."""
 WAITING = 1_000
 """Commands that may wait for one host."""
 PLAIN_SECONDS = 3_600.0
@@ -61,17 +71,26 @@ class Courier:
     """Sends to many hosts at once. Everything here runs in one event loop."""
 
     def __init__(
-        self, done: Callable[[list[Sent]], None], tls: ssl.SSLContext | None = None, exchanges: int = EXCHANGES
+        self,
+        done: Callable[[list[Sent]], None],
+        names: Names,
+        tls: ssl.SSLContext | None = None,
+        exchanges: int = EXCHANGES,
     ) -> None:
         """
         Args:
             done: is told what became of the commands of each exchange.
+            names: where hosts are.
             tls: how to verify agents that speak https; the system's authorities when left out.
             exchanges: at the same time.
         """
         self._done = done
         self._tls = tls
+        self._names = names
         self._free = asyncio.Semaphore(exchanges)
+        self._free_for_doubtful = asyncio.Semaphore(DOUBTFUL)
+        self._doubtful: set[int] = set()
+        self._under_way: set[str] = set()
         self._waiting: dict[int, deque[Command]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: OrderedDict[int, tuple[Host, Connection]] = OrderedDict()
@@ -83,20 +102,21 @@ class Courier:
         return len(self._waiting)
 
     def send(self, host: Host, commands: Sequence[Command]) -> None:
-        """Send commands to a host, after those that wait for it already."""
+        """Send commands to a host, after those that wait for it already. One that is under way is not sent again."""
+        commands = [one for one in commands if one.ticket not in self._under_way]
         waiting = self._waiting.get(host.id)
+        room = WAITING if waiting is None else max(WAITING - len(waiting), 0)
+        self._under_way.update(one.ticket for one in commands[:room])
+        if commands[room:]:
+            trouble = "too much waits for this host already"
+            self._done([Sent(one, host.id, trouble=trouble) for one in commands[room:]])
         if waiting is not None:
-            room = max(WAITING - len(waiting), 0)
             waiting.extend(commands[:room])
-            if commands[room:]:
-                self._done(
-                    [Sent(one, host.id, trouble="too much waits for this host already") for one in commands[room:]]
-                )
-            return
-        self._waiting[host.id] = deque(commands)
-        task = asyncio.get_running_loop().create_task(self._serve(host))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        elif commands:
+            self._waiting[host.id] = deque(commands[:room])
+            task = asyncio.get_running_loop().create_task(self._serve(host))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def finish(self, seconds: float) -> None:
         """Wait for exchanges under way, then hang up."""
@@ -111,49 +131,92 @@ class Courier:
 
     async def _serve(self, host: Host) -> None:
         waiting = self._waiting[host.id]
+        batch: list[Command] = []
         try:
             while waiting:
                 batch = [waiting.popleft() for _ in range(min(len(waiting), CALL_LIMIT))]
-                async with self._free:
-                    sent = await self._deliver(host, batch)
-                if any(one.trouble for one in sent):
+                trouble = await self._deliver(host, batch)
+                if trouble:
                     # Who does not answer is not asked for the rest, one time-out after another.
-                    sent += [Sent(one, host.id, trouble=next(s.trouble for s in sent if s.trouble)) for one in waiting]
+                    self._settle([Sent(one, host.id, trouble=trouble) for one in waiting])
                     waiting.clear()
-                self._done(sent)
+        except Exception:
+            log.exception("sending to a host failed host=%s", host.name)
+            left = [one for one in (*batch, *waiting) if one.ticket in self._under_way]
+            self._settle([Sent(one, host.id, trouble="a bug of the server; its log tells more") for one in left])
         finally:
+            self._under_way.difference_update(one.ticket for one in (*batch, *waiting))
             del self._waiting[host.id]
 
-    async def _deliver(self, host: Host, batch: Sequence[Command]) -> list[Sent]:
+    def _settle(self, sent: list[Sent]) -> None:
+        """Tell what became of commands."""
+        self._under_way.difference_update(one.command.ticket for one in sent)
+        for one in sent:
+            (self._doubtful.add if one.trouble else self._doubtful.discard)(one.host_id)
+        self._done(sent)
+
+    async def _deliver(self, host: Host, batch: Sequence[Command]) -> str | None:
+        """Send a batch, in one exchange or in several; why there was no answer, if there was none."""
         if len(batch) > 1 and self._plain.get(host.id, 0.0) < time.monotonic():
             try:
-                return await self._together(host, batch)
-            except Fault as fault:
-                log.info("no multicalls host=%s code=%d reason=%s", host.name, fault.code, fault.message)
+                async with self._place(host):
+                    self._settle(await self._together(host, batch))
+                return None
+            except _Plain:
                 self._plain[host.id] = time.monotonic() + PLAIN_SECONDS
+            except Unsendable:
+                pass  # one of them; the others are sent
+            except TooLarge:
+                half = len(batch) // 2
+                return await self._deliver(host, batch[:half]) or await self._deliver(host, batch[half:])
             except Away as away:
-                return [Sent(one, host.id, away.sent, trouble=str(away)) for one in batch]
-        sent: list[Sent] = []
+                self._settle([Sent(one, host.id, away.sent, trouble=str(away)) for one in batch])
+                return str(away)
         for number, command in enumerate(batch):
-            sent.append(await self._single(host, command))
-            if sent[-1].trouble:
-                return sent + [Sent(one, host.id, trouble=sent[-1].trouble) for one in batch[number + 1 :]]
-        return sent
+            async with self._place(host):
+                sent = await self._single(host, command)
+            self._settle([sent])
+            if sent.trouble:
+                self._settle([Sent(one, host.id, trouble=sent.trouble) for one in batch[number + 1 :]])
+                return sent.trouble
+        return None
+
+    def _place(self, host: Host) -> asyncio.Semaphore:
+        """One of the places for exchanges; it is given back between the calls to a host."""
+        return self._free_for_doubtful if host.id in self._doubtful else self._free
 
     async def _single(self, host: Host, command: Command) -> Sent:
         connection = self._connection(host)
+        refusal = None
         try:
-            await connection.call(command.method, [command.ticket, *command.arguments])
+            answer = await connection.call(command.method, [command.ticket, *command.arguments])
+            refusal = None if answer == OK else _STRANGE
         except Fault as fault:
-            return Sent(command, host.id, connection.sent, time.time(), refusal=_told(fault))
+            refusal = _told(fault)
+        except (TooLarge, Unsendable) as error:
+            refusal = str(error)
         except Away as away:
             return Sent(command, host.id, away.sent, trouble=str(away))
-        return Sent(command, host.id, connection.sent, time.time())
+        return Sent(command, host.id, connection.sent, time.time(), refusal=refusal)
 
     async def _together(self, host: Host, batch: Sequence[Command]) -> list[Sent]:
+        """
+        Raises:
+            Away: there was no answer.
+            TooLarge: the agent takes no request of that size.
+            Unsendable: one of them cannot be carried by XML-RPC.
+            _Plain: it does not know multicalls.
+        """
         connection = self._connection(host)
         entries: list[Value] = [{"methodName": one.method, "params": [one.ticket, *one.arguments]} for one in batch]
-        answers = await connection.call(MULTICALL, [entries])
+        try:
+            answers = await connection.call(MULTICALL, [entries])
+        except Fault as fault:
+            if fault.code not in _OWN_FAULTS:
+                log.info("no multicalls host=%s code=%d reason=%s", host.name, fault.code, fault.message)
+                raise _Plain from fault
+            now = time.time()
+            return [Sent(one, host.id, connection.sent, now, refusal=_told(fault)) for one in batch]
         now = time.time()
         if not isinstance(answers, list) or len(answers) != len(batch):
             raise Away("its answer to system.multicall does not match the calls", connection.sent)
@@ -167,7 +230,9 @@ class Courier:
         if known is not None and (known[0] != host or time.monotonic() - known[1].used > IDLE_SECONDS):
             known[1].close()
             known = None
-        connection = known[1] if known else Connection(host, self._tls or True)
+        if host.tls and self._tls is None:
+            self._tls = ssl.create_default_context()
+        connection = known[1] if known else Connection(host, self._names, self._tls if host.tls else None)
         self._connections[host.id] = (host, connection)
         self._shed()
         return connection
@@ -184,13 +249,22 @@ class Courier:
             connection.close()
 
 
+class _Plain(Exception):
+    """An agent does not know multicalls."""
+
+
+_OWN_FAULTS = {kind.code for kind in (NotWellFormed, InvalidRequest, BadArguments, TicketClash, Busy, InternalFault)}
+"""Of an agent that knows multicalls, and would not have this one. Others have numbers of their own for what they do not know."""
+_STRANGE = "its answer is not OK"
+
+
 def _refusal(answer: Value) -> str | None:
-    if isinstance(answer, list) and len(answer) == 1:
-        return None
+    if isinstance(answer, list):
+        return None if answer == [OK] else _STRANGE
     try:
         return _told(unmarshal.fault_from(answer))
     except InvalidRequest:
-        return "its answer makes no sense"
+        return _STRANGE
 
 
 def _told(fault: Fault) -> str:

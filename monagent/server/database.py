@@ -8,7 +8,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, Table, create_engine, event
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from monagent.errors import ConfigError, Problem, StoreAway
 
@@ -82,8 +83,12 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
-            raise StoreAway(f"the database {self.shown} cannot be used now: {_first_line(error.orig)}") from error
+        except (DataError, IntegrityError):
+            raise
+        except (DBAPIError, PoolTimeout) as error:
+            # Whatever it is (gone, read-only, no rights, damaged): an operator can mend it, and nothing was taken.
+            reason = _first_line(getattr(error, "orig", error))
+            raise StoreAway(f"the database {self.shown} cannot be used now: {reason}") from error
 
 
 def _first_line(error: object) -> str:

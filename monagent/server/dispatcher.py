@@ -9,12 +9,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from monagent.errors import StoreAway
 from monagent.server.courier import Courier, Sent
 from monagent.server.database import Database
 from monagent.server.marks import mark
+from monagent.server.names import Names
 from monagent.server.scheduler import Batches, Scheduler
 from monagent.server.ticketing import LIFETIME_SECONDS
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
 AWAY_SECONDS = (0.5, 10.0)
 """Pauses while the database is away: the first, and the longest."""
+MARKS = 5_000
+"""Written down at once; a statement has only so many parameters."""
 JUMP_SECONDS = 5.0
 """A wall clock that ran so much faster or slower than it should was set."""
 FINISH_SECONDS = 3.0
@@ -34,12 +37,14 @@ class Dispatcher:
     def __init__(
         self,
         database: Database,
+        names: Names,
         tls: ssl.SSLContext | None = None,
         lifetime: float = LIFETIME_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._clock = clock
+        self._names = names
         self._tls = tls
         self.scheduler = Scheduler(database, lifetime)
         self._loop = asyncio.new_event_loop()
@@ -67,7 +72,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to send."""
-        self._courier = Courier(self._note, self._tls)
+        self._courier = Courier(self._note, self._names, self._tls)
         self._offset = self._clock() - time.monotonic()
         for thread in self._threads:
             thread.start()
@@ -79,12 +84,15 @@ class Dispatcher:
         if not dispatcher.is_alive() or self._courier is None:
             return
         dispatcher.join()
-        asyncio.run_coroutine_threadsafe(self._courier.finish(FINISH_SECONDS), self._loop).result(2 * FINISH_SECONDS)
+        finished = asyncio.run_coroutine_threadsafe(self._courier.finish(FINISH_SECONDS), self._loop)
+        with suppress(TimeoutError):
+            finished.result(2 * FINISH_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         courier.join()
         self._loop.close()
         try:
-            self._write_marks()
+            while self._sent:
+                self._write_marks()
         except StoreAway as error:
             log.warning("what was sent last cannot be written down, and may be sent once more: %s", error)
 
@@ -126,6 +134,7 @@ class Dispatcher:
                 self._realign = False
                 log.info("schedules looked over, brought back: %d", brought_back)
             batches, more = self.scheduler.claim(db, now)
+            more = more or bool(self._sent)
         if batches:
             self._loop.call_soon_threadsafe(self._send, batches)
         return more
@@ -139,7 +148,7 @@ class Dispatcher:
     def _taken(self) -> Iterator[list[Sent]]:
         """What became of commands since the last time, to be written down; kept if that cannot be done."""
         with self._lock:
-            sent, self._sent = self._sent, []
+            sent, self._sent = self._sent[:MARKS], self._sent[MARKS:]
         try:
             yield sent
         except BaseException:

@@ -26,6 +26,8 @@ TOGETHER = 500
 WAITING = 2_000
 """Requests that may wait; more are told to come again."""
 ANSWER_SECONDS = 20.0
+GATHER_SECONDS, BUSY_SECONDS = 0.025, 0.1
+"""What comes within a moment is kept together, once transactions follow each other so closely."""
 
 _Verdict: TypeAlias = "Value | Fault"
 
@@ -39,6 +41,7 @@ class _Request:
         self.answers: Sequence[_Verdict] = ()
         self.unknown: set[Host] = set()
         self.error: Exception | None = None
+        self.given_up = False
 
 
 class Intake:
@@ -57,6 +60,8 @@ class Intake:
         self._clock = clock
         self._queue: queue.Queue[_Request | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="intake")
+        self._busy = False
+        self._last = 0.0
         self.taken = 0
         """Results kept since the start."""
         self.refused: Counter[str] = Counter()
@@ -101,6 +106,7 @@ class Intake:
         except queue.Full:
             raise StoreAway("too many results wait to be kept") from None
         if not request.done.wait(ANSWER_SECONDS):
+            request.given_up = True
             raise StoreAway(f"the results could not be kept within {ANSWER_SECONDS:.0f} s")
         if request.error is not None:
             raise request.error
@@ -115,9 +121,11 @@ class Intake:
         if first is None:
             return None
         requests, size = [first], len(first.deliveries)
+        # When there is much to do it is worth waiting for a moment: a transaction costs as much as many results.
+        until = time.monotonic() + (GATHER_SECONDS if self._busy else 0.0)
         while size < TOGETHER:
             try:
-                one = self._queue.get_nowait()
+                one = self._queue.get(timeout=max(until - time.monotonic(), 0.0))
             except queue.Empty:
                 break
             if one is None:
@@ -125,16 +133,23 @@ class Intake:
                 break
             requests.append(one)
             size += len(one.deliveries)
+        self._busy = len(requests) > 1 or time.monotonic() - self._last < BUSY_SECONDS
+        self._last = time.monotonic()
         return requests
 
     def _serve(self, requests: Sequence[_Request]) -> None:
+        # Whoever has given up will come again.
+        requests = [request for request in requests if not request.given_up]
+        if not requests:
+            return
         try:
             self._keep(requests)
         except Exception as error:  # noqa: BLE001 - the top of a thread: whatever it was, the callers must hear of it
             if len(requests) > 1 and not isinstance(error, StoreAway):
                 # What one of them handed in must not cost the others theirs.
-                for request in requests:
-                    self._serve([request])
+                half = len(requests) // 2
+                self._serve(requests[:half])
+                self._serve(requests[half:])
                 return
             for request in requests:
                 request.error = error

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from monagent.errors import StoreAway
 from monagent.server import schema
@@ -78,6 +80,9 @@ class Jobs:
                 # The dispatcher tells of it; here it is only waited for.
                 log.debug("jobs wait: %s", error)
                 pause = AWAY_SECONDS
+            except Exception:
+                log.exception("a round of jobs failed")
+                pause = AWAY_SECONDS
 
     def _run_one(self, job: Job) -> None:
         if job.alone and not self._take(job):
@@ -99,9 +104,8 @@ class Jobs:
         self._failing.add(job.name) if trouble else self._failing.discard(job.name)
         now, table = self._clock(), schema.job
         with self._database.write() as db:
-            this = update(table).where(table.c.name == job.name).values(ran=now, trouble=trouble)
-            if not db.execute(this).rowcount:
-                db.execute(insert(table).values(name=job.name, due=now, ran=now, trouble=trouble))
+            db.execute(_new(db, job.name, now))
+            db.execute(update(table).where(table.c.name == job.name).values(ran=now, trouble=trouble))
 
     def _take(self, job: Job) -> bool:
         """Whether it is ours this time."""
@@ -111,12 +115,15 @@ class Jobs:
         # A clock that was ahead must not stop a job for as long.
         if due is not None and now < due <= now + 2 * job.every:
             return False
+        table = schema.job
         with self._database.write() as db:
             if due is None:
-                known = db.execute(select(table.c.name).where(table.c.name == job.name)).first()
-                if known is None:
-                    db.execute(insert(table).values(name=job.name, due=now + 0.9 * job.every))
-                    return True
-                return False
+                return bool(db.execute(_new(db, job.name, now + 0.9 * job.every)).rowcount)
             mine = update(table).where(table.c.name == job.name, table.c.due == due).values(due=now + 0.9 * job.every)
             return db.execute(mine).rowcount == 1
+
+
+def _new(db: Connection, name: str, due: float) -> Any:
+    """A job's row, unless another process has made it meanwhile."""
+    insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    return insert(schema.job).values(name=name, due=due).on_conflict_do_nothing()

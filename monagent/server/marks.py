@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, select, update
+from sqlalchemy import Connection, bindparam, case, func, select, update
 
 from monagent.server import schema
 from monagent.server.courier import Sent
@@ -29,14 +29,16 @@ def mark(db: Connection, database: Database, sent: Sequence[Sent], now: float) -
     changes = [_change(row, by_ticket[row.ticket], now) for row in rows]
     if changes:
         db.execute(_MARK, changes)
-    _mark_hosts(db, sent, now)
+    _mark_hosts(db, database, sent, now)
 
 
 _MARK = (
     update(schema.ticket)
     .where(_known.id == bindparam("of"))
     .values(
-        state=bindparam("to"), sent=bindparam("left"), acknowledged=bindparam("answered"), send_at=None,
+        state=bindparam("to"), send_at=None,
+        sent=func.coalesce(_known.sent, bindparam("left")),
+        acknowledged=func.coalesce(_known.acknowledged, bindparam("answered")),
         # A result that was quicker has set them.
         ended=case((_known.ended.is_(None), bindparam("at")), else_=_known.ended),
         reason=case((_known.ended.is_(None), bindparam("why")), else_=_known.reason),
@@ -45,11 +47,14 @@ _MARK = (
 
 
 def _change(row: Any, one: Sent, now: float) -> dict[str, Any]:
-    state = _state(one) if row.state in OPEN else row.state
-    ended = now if state in (FAILED, REFUSED) and row.state in OPEN else None
+    open_ = row.state in OPEN
+    # What the agent has acknowledged once, it has, whatever became of asking again.
+    state = _state(one) if open_ and (row.state != ACKNOWLEDGED or one.trouble is None) else row.state
+    ended = now if open_ and state in (FAILED, REFUSED) else None
     answered = one.answered if one.refusal is None else None
-    why = one.refusal or one.trouble
-    return {"of": row.id, "to": state, "left": one.sent, "answered": answered, "at": ended, "why": why}
+    return {
+        "of": row.id, "to": state, "left": one.sent, "answered": answered, "at": ended, "why": one.refusal or one.trouble,
+    }  # fmt: skip
 
 
 def _state(one: Sent) -> str:
@@ -59,8 +64,11 @@ def _state(one: Sent) -> str:
     return ACKNOWLEDGED if one.refusal is None else REFUSED
 
 
-def _mark_hosts(db: Connection, sent: Sequence[Sent], now: float) -> None:
+def _mark_hosts(db: Connection, database: Database, sent: Sequence[Sent], now: float) -> None:
     troubles = {one.host_id: one.trouble for one in sent if one.trouble is not None}
+    # All of them, in one order: another process may have others of them, well or in trouble.
+    ids = sorted({one.host_id for one in sent})
+    db.execute(database.locking(select(_host.id).where(_host.id.in_(ids)).order_by(_host.id))).all()
     well = sorted({one.host_id for one in sent} - troubles.keys())
     if well:
         db.execute(

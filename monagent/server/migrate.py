@@ -47,8 +47,8 @@ def _prepare(database: Database) -> None:
             raise StoreError(f"the database {database.shown} was changed by a newer version of monserver; use that one")
         if version != VERSION:
             _upgrade(db, version)
-        if database.is_postgresql:
-            partitions.keep_ready(db, time.time())
+    if database.is_postgresql:
+        partitions.keep_ready(database, time.time())
 
 
 def _version(db: Connection) -> str | None:

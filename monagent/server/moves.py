@@ -8,20 +8,22 @@ results, the agent comes back by itself, at the end of its probation, with an ou
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from monagent.errors import Unavailable
 from monagent.protocol import UPDATE_CONFIG
 from monagent.server import schema
 from monagent.server.database import Database
-from monagent.server.moving import ASKED, BACK, FAILED, WAITING, Standing, judge
+from monagent.server.moving import ASKED, BACK, FAILED, MOVED, WAITING, Standing, Verdict, judge
 from monagent.server.records import Host
 from monagent.server.rollouts.verdicts import Answer
+from monagent.server.site.hosts import chunks, keep_from_others
 from monagent.server.site.hosts import host as host_named
 from monagent.server.ticketing import issue
 
@@ -31,6 +33,8 @@ EVERY_SECONDS = 2.0
 """How often it is worth looking."""
 SENDING_SECONDS = 300.0
 """For a whole fleet, to be told."""
+SPREAD_SECONDS = 30.0
+"""Over which hosts that are here again are checked first."""
 
 _move, _host, _probe, _ticket = schema.move.c, schema.host.c, schema.host_probe.c, schema.ticket.c
 
@@ -54,34 +58,60 @@ def start(db: Connection, database: Database, host_ids: Sequence[int], url: str,
     Args:
         db: a transaction that writes.
         database: its database.
-        host_ids: whom.
+        host_ids: whom; those that are gone meanwhile are left out.
         url: the server that their definitions name, for people to see.
         now: seconds since the epoch.
     """
-    statement = select(_host.id).where(_host.id.in_(sorted(host_ids))).order_by(_host.id)
-    for host_id in db.execute(database.locking(statement)).scalars().all():
-        db.execute(delete(schema.move).where(_move.host_id == host_id))
-        ticket = issue(db, host_id, UPDATE_CONFIG, [], now, send_within=SENDING_SECONDS)
-        row = {"host_id": host_id, "url": url, "ticket": ticket, "state": WAITING, "started": now}
-        db.execute(insert(schema.move).values(row))
+    for chunk in chunks(sorted(host_ids)):
+        there = db.execute(select(_host.id).where(_host.id.in_(chunk)).order_by(_host.id)).scalars().all()
+        _remove(db, database, there)
+        for host_id in there:
+            ticket = issue(db, host_id, UPDATE_CONFIG, [], now, send_within=SENDING_SECONDS)
+            row = {"host_id": host_id, "url": url, "ticket": ticket, "state": WAITING, "started": now}
+            db.execute(insert(schema.move).values(row))
 
 
-def forget(db: Connection, host_ids: Sequence[int]) -> None:
-    """Nobody wants to know any more how these hosts moved."""
-    for host_id in sorted(host_ids):
-        _resume(db, host_id, time.time())
-    db.execute(delete(schema.move).where(_move.host_id.in_(sorted(host_ids))))
+def forget(db: Connection, database: Database, host_ids: Sequence[int], now: float) -> None:
+    """Nobody wants to know any more how these hosts moved; what is checked on them is checked again."""
+    for chunk in chunks(sorted(host_ids)):
+        _remove(db, database, chunk)
+    _resume(db, database, host_ids, now)
 
 
-def _pause(db: Connection, host_id: int) -> None:
+def _remove(db: Connection, database: Database, host_ids: Sequence[int]) -> None:
+    these = _move.host_id.in_(host_ids)
+    keep_from_others(database, db, select(_move.host_id).where(these).order_by(_move.host_id))
+    db.execute(delete(schema.move).where(these))
+
+
+def leaving(db: Connection, database: Database) -> frozenset[int]:
+    """The ids of hosts that have gone, or are about to: nothing is due there.
+
+    No move comes to another state before the transaction ends. Locks are taken in this order everywhere: tickets, moves,
+    probes, hosts, each by id.
+    """
+    statement = select(_move.host_id, _move.state).order_by(_move.host_id)
+    return frozenset(row.host_id for row in db.execute(database.locking(statement)) if row.state in (ASKED, MOVED))
+
+
+def _pause(db: Connection, database: Database, host_id: int) -> None:
     """Who is on his way to another server hands in there, where our tickets are worth nothing."""
+    keep_from_others(database, db, select(_probe.id).where(_probe.host_id == host_id).order_by(_probe.id))
     db.execute(update(schema.host_probe).where(_probe.host_id == host_id, _probe.due.is_not(None)).values(due=None))
 
 
-def _resume(db: Connection, host_id: int, now: float) -> None:
-    """It is here: what has a schedule is due."""
+def _resume(db: Connection, database: Database, host_ids: Sequence[int], now: float) -> None:
+    """They are here: what has a schedule is due, not on all of them at once."""
     scheduled = (_probe.active, _probe.every.is_not(None) | _probe.cron.is_not(None), _probe.due.is_(None))
-    db.execute(update(schema.host_probe).where(_probe.host_id == host_id, *scheduled).values(due=now))
+    found: list[tuple[int, int]] = []
+    for chunk in chunks(host_ids):
+        found += [(row.id, row.host_id) for row in db.execute(select(_probe.id, _probe.host_id).where(_probe.host_id.in_(chunk), *scheduled))]
+    for chunk in chunks(sorted(id_ for id_, _ in found)):
+        keep_from_others(database, db, select(_probe.id).where(_probe.id.in_(chunk)).order_by(_probe.id))
+    dues = {host_id: now + random.uniform(0.0, SPREAD_SECONDS) for host_id in host_ids}
+    if found:
+        again = update(schema.host_probe).where(_probe.id == bindparam("of"), *scheduled).values(due=bindparam("at"))
+        db.execute(again, [{"of": id_, "at": dues[host_id]} for id_, host_id in sorted(found)])
 
 
 def listing(db: Connection) -> list[Move]:
@@ -132,7 +162,7 @@ class Moves:
                 values = {"state": ASKED, "asked": self._clock(), "ended": None, "reason": None}
                 this = (_move.host_id == host.id, _move.url == url)
                 if db.execute(update(schema.move).where(*this).values(values)).rowcount:
-                    _pause(db, host.id)
+                    _pause(db, self._database, host.id)
             log.info("host=%s asked where to go: %s", host.name, url)
         return url
 
@@ -161,21 +191,19 @@ class MoveJob:
         if not changed:
             return
         with self._database.write() as db:
-            for standing, verdict in changed:
-                over = {"ended": now} if verdict.is_over else {}
-                # Another process, or the host itself by asking again, may have been quicker.
-                same = (
-                    (_move.host_id == standing.host_id)
-                    & (_move.state == standing.state)
-                    & (_move.ticket == standing.ticket)
-                )
-                values = {"state": verdict.state, "reason": verdict.reason, **over}
-                if db.execute(update(schema.move).where(same).values(values)).rowcount and verdict.state in (
-                    BACK,
-                    FAILED,
-                ):
-                    _resume(db, standing.host_id, now)
-                log.info("move host_id=%d %s: %s", standing.host_id, verdict.state, verdict.reason or "-")
+            back = [standing.host_id for standing, verdict in changed if _note(db, standing, verdict, now)]
+            _resume(db, self._database, back, now)
+
+
+def _note(db: Connection, standing: Standing, verdict: Verdict, now: float) -> bool:
+    """Write down what has become of a move; whether its host is now known to have stayed, or to be here again."""
+    over = {"ended": now} if verdict.is_over else {}
+    # Another process, or the host itself by asking again, may have been quicker.
+    same = (_move.host_id == standing.host_id) & (_move.state == standing.state) & (_move.ticket == standing.ticket)
+    values = {"state": verdict.state, "reason": verdict.reason, **over}
+    noted = db.execute(update(schema.move).where(same).values(values)).rowcount
+    log.info("move host_id=%d %s: %s", standing.host_id, verdict.state, verdict.reason or "-")
+    return bool(noted) and verdict.state in (BACK, FAILED)
 
 
 def _standings(db: Connection) -> list[Standing]:
@@ -190,7 +218,7 @@ def _standings(db: Connection) -> list[Standing]:
         .join_from(schema.move, schema.host)
         .outerjoin(schema.ticket, _ticket.ticket == _move.ticket)
         .outerjoin(schema.outcome, outcome.ticket_id == _ticket.id)
-        .where(_move.ended.is_(None) | ((_move.state == "moved") & came_back))
+        .where(_move.ended.is_(None) | ((_move.state == MOVED) & came_back))
         .order_by(_move.host_id)
     )  # fmt: skip
     return [_standing(row) for row in db.execute(statement)]

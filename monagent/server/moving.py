@@ -58,7 +58,7 @@ class Verdict:
 
 def judge(move: Standing, now: float) -> Verdict | None:
     """What has become of a move; None: nothing new."""
-    if move.answer is not None and move.answer.outcome is not None:
+    if move.answer is not None and move.answer.outcome is not None and not _is_old(move, move.answer):
         return _by_outcome(move, move.answer)
     if move.state in (WAITING, SENT):
         return _by_ticket(move, now)
@@ -67,6 +67,11 @@ def judge(move: Standing, now: float) -> Verdict | None:
     if move.state == MOVED and (move.seen or 0.0) > (move.ended or 0.0) + SEEN_SECONDS:
         return Verdict(BACK, "it hands in its results here again")
     return None
+
+
+def _is_old(move: Standing, answer: Answer) -> bool:
+    """Whether the outcome came before the host asked once more: it is of the try before that."""
+    return answer.ended is not None and move.asked is not None and answer.ended < move.asked
 
 
 def _by_outcome(move: Standing, answer: Answer) -> Verdict | None:

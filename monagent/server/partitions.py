@@ -7,9 +7,13 @@ What belongs to no day that there is a partition for, because an agent's clock i
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, text
+
+from monagent.server.database import Database
 
 DAY = 86_400.0
 AHEAD_DAYS = 3
@@ -49,19 +53,31 @@ def make(db: Connection, day: int) -> None:
     db.execute(text(f"alter table reading attach partition {name} for values from ({start!r}) to ({end!r})"))
 
 
-def keep_ready(db: Connection, now: float) -> int:
+def keep_ready(database: Database, now: float) -> int:
     """Make the partitions of today and the days to come; how many were missing."""
-    db.execute(text("select pg_advisory_xact_lock(7236871002)"))
-    there = set(days(db))
-    missing = [day for day in range(day_of(now), day_of(now) + AHEAD_DAYS + 1) if day not in there]
-    for day in missing:
-        make(db, day)
-    return len(missing)
+    made = 0
+    for day in range(day_of(now), day_of(now) + AHEAD_DAYS + 1):
+        with _alone(database) as db:
+            if day not in days(db):
+                make(db, day)
+                made += 1
+    return made
 
 
-def drop_before(db: Connection, when: float) -> int:
+def drop_before(database: Database, when: float) -> int:
     """Drop the partitions of days that ended before a time; how many there were."""
-    old = [day for day in days(db) if (day + 1) * DAY <= when]
+    with database.read() as db:
+        old = [day for day in days(db) if (day + 1) * DAY <= when]
     for day in old:
-        db.execute(text(f"drop table {name_of(day)}"))
+        with _alone(database) as db:
+            db.execute(text(f"drop table if exists {name_of(day)}"))
     return len(old)
+
+
+@contextmanager
+def _alone(database: Database) -> Iterator[Connection]:
+    """A transaction for one partition; it gives up soon where others are in the way, and is tried again in an hour."""
+    with database.write() as db:
+        db.execute(text("set local lock_timeout = '3s'"))
+        db.execute(text("select pg_advisory_xact_lock(7236871002)"))
+        yield db

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from monagent.alarms.watch import OK
-from monagent.protocol import NOT_A_NUMBER, SUBMIT_READING
+from monagent.protocol import NOT_A_NUMBER, STDERR_LIMIT, SUBMIT_READING
 from monagent.server import schema
 from monagent.server.alerts import watching
 from monagent.server.alerts.levels import level_of, rule_of
@@ -24,25 +24,29 @@ Found = dict[str, tuple[IssuedTicket, Host]]
 Observer = Callable[[Connection, IssuedTicket, dict[str, Any], float], None]
 """Told of each outcome that is kept, in its transaction: (db, ticket, content, now)."""
 
+DAY = 86_400.0
 _SEEN_SECONDS = 5.0
 """A host's row is not written for each of its results."""
 _AHEAD_SECONDS = 300.0
 """A reading of an agent whose clock is ahead by more than that is not taken for its probe's newest."""
 
 
+_ticket, _host, _known = schema.ticket.c, schema.host.c, schema.host_probe.c
+# Made once: to make them each time costs as much as to run them.
+_FIND: Any = (
+    select(
+        _ticket.id, _ticket.ticket, _ticket.host_id, _ticket.host_probe_id, _ticket.method, _ticket.arguments,
+        _ticket.state, _ticket.expires, _ticket.fingerprint, _host.name, _host.address, _host.port, _host.sources,
+    )
+    .join_from(schema.ticket, schema.host, _ticket.host_id == _host.id)
+    .where(_ticket.ticket.in_(bindparam("names", expanding=True)))
+    .order_by(_ticket.id)
+)  # fmt: skip
+
+
 def find(db: Connection, database: Database, names: Sequence[str]) -> Found:
     """Those of the tickets that were issued, each with its host, kept from everybody else until the transaction ends."""
-    ticket, host = schema.ticket.c, schema.host.c
-    statement = (
-        select(
-            ticket.id, ticket.ticket, ticket.host_id, ticket.host_probe_id, ticket.method, ticket.arguments, ticket.state,
-            ticket.expires, ticket.fingerprint, host.name, host.address, host.port, host.sources,
-        )
-        .join_from(schema.ticket, schema.host, ticket.host_id == host.id)
-        .where(ticket.ticket.in_(names))
-        .order_by(ticket.id)
-    )  # fmt: skip
-    rows: Any = db.execute(database.locking(statement, of=schema.ticket)).all()
+    rows: Any = db.execute(database.locking(_FIND, of=schema.ticket), {"names": names}).all()
     return {row[1]: (IssuedTicket(*row[:9]), Host(row[2], row[9], row[10], row[11], tuple(row[12]))) for row in rows}
 
 
@@ -57,7 +61,7 @@ def keep(db: Connection, database: Database, taken: Sequence[Taken], now: float,
     for ticket, delivery in taken:
         if ticket.method != SUBMIT_READING:
             _keep_outcome(db, ticket, delivery, now, observers)
-    _note_hosts(db, sorted({ticket.host_id for ticket, _ in taken}), now)
+    _note_hosts(db, database, sorted({ticket.host_id for ticket, _ in taken}), now)
 
 
 _CLOSE = (
@@ -88,10 +92,10 @@ def _keep_readings(db: Connection, database: Database, readings: Sequence[Taken]
     ids = sorted({row["host_probe_id"] for row in rows if row["host_probe_id"] is not None})
     if not ids:
         return
-    found: Any = db.execute(database.locking(_PROBES.where(_known.id.in_(ids)))).all()
-    probes = {row[0]: row for row in found}
-    seen = [Seen(*probes[row["host_probe_id"]], *_of(row)) for row in rows if row["host_probe_id"] in probes]
-    add(db, [_point(one) for one in seen])
+    probes = {row[0]: row for row in db.execute(database.locking(_PROBES), {"ids": ids}).all()}
+    seen = [_seen(probes[row["host_probe_id"]], row, now) for row in rows if row["host_probe_id"] in probes]
+    # A time that is yet to come would stay when everything around it has gone.
+    add(db, [_point(one) for one in seen if one.finished < now + DAY])
     judged = watching.watch(db, seen, now)
     newest = _newest(seen, now)
     for statement, rows in (
@@ -101,6 +105,7 @@ def _keep_readings(db: Connection, database: Database, readings: Sequence[Taken]
         ),
         # What comes late is history: it may be the newest all the same, but it changes no state.
         (_LATEST, [_newest_row(one, now) for one in newest if one.host_probe_id not in judged]),
+        (_CAME, [{"of": number, "came": now} for number in sorted({*probes} - {one.host_probe_id for one in newest})]),
     ):
         if rows:
             db.execute(statement, rows)
@@ -121,26 +126,29 @@ def _reading(ticket: IssuedTicket, delivery: Delivery, now: float) -> dict[str, 
         "data": content["data"],
         "value": None if content["data"] == NOT_A_NUMBER else float(content["data"]),
         "error": content.get("error") or None,
-        "stderr": content.get("stderr") or None,
+        "stderr": str(content.get("stderr") or "")[:STDERR_LIMIT] or None,
         "duration": content.get("duration"),
         "metrics": plain(content.get("metrics")) or None,
     }
 
 
-_known = schema.host_probe.c
 # A probe that is not defined any more keeps what comes late for it, and that is all.
-_PROBES = (
+_PROBES: Any = (
     select(
         _known.id, _known.host_id, _known.every, _known.warning, _known.critical, _known.runs, _known.margin,
         _known.nagios, _known.watch, _known.finished,
     )
-    .where(_known.active.is_(True))
+    .where(_known.active.is_(True), _known.id.in_(bindparam("ids", expanding=True)))
     .order_by(_known.id)
 )  # fmt: skip
 
 
-def _of(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["ret_code"], row["data"], row["value"], row["error"], row["finished"]
+def _seen(probe: Any, row: dict[str, Any], now: float) -> Seen:
+    *known, newest = probe
+    if newest is not None and newest > now + _AHEAD_SECONDS:
+        newest = None  # it was kept while a clock was ahead
+    values: list[Any] = [*known, newest, row["ret_code"], row["data"], row["value"], row["error"], row["finished"]]
+    return Seen(*values)
 
 
 def _point(one: Seen) -> Point:
@@ -158,6 +166,7 @@ _LATEST = (
         value=bindparam("number"), error=bindparam("wrong"),
     )
 )  # fmt: skip
+_CAME = update(schema.host_probe).where(_known.id == bindparam("of")).values(received=bindparam("came"))
 _LATEST_JUDGED = _LATEST.values(state=bindparam("to"), since=bindparam("from"), watch=bindparam("mind"), stale=None)
 
 
@@ -197,13 +206,20 @@ def _keep_outcome(
         observer(db, ticket, content, now)
 
 
-def _note_hosts(db: Connection, ids: Sequence[int], now: float) -> None:
-    host = schema.host.c
-    rows = db.execute(select(host.id, host.seen, host.silent).where(host.id.in_(ids))).all()
+_HOSTS: Any = (
+    select(_host.id, _host.seen, _host.silent).where(_host.id.in_(bindparam("ids", expanding=True))).order_by(_host.id)
+)
+_SEEN = update(schema.host).where(_host.id.in_(bindparam("ids", expanding=True))).values(seen=bindparam("now"))
+
+
+def _note_hosts(db: Connection, database: Database, ids: Sequence[int], now: float) -> None:
+    rows = db.execute(_HOSTS, {"ids": ids}).all()
     late = [row.id for row in rows if row.seen is None or not 0 <= now - row.seen < _SEEN_SECONDS]
-    if late:
-        db.execute(update(schema.host).where(host.id.in_(late)).values(seen=now))
     silent = [row.id for row in rows if row.silent is not None]
+    if late or silent:
+        db.execute(database.locking(_HOSTS), {"ids": sorted({*late, *silent})})
+    if late:
+        db.execute(_SEEN, {"ids": late, "now": now})
     if silent:
         watching.returned(db, silent, now)
 

@@ -15,6 +15,7 @@ from monagent.server.tickets import EXPIRED, OPEN
 
 log = logging.getLogger(__name__)
 
+JOB = "retention"
 ROWS = 5_000
 """In one transaction: nobody waits for long."""
 ROUNDS = 400
@@ -49,16 +50,23 @@ class Retention:
     def run(self, now: float) -> dict[str, int]:
         """Delete what is too old; how many rows (partitions, where there are some) of each kind."""
         keeping = self._keeping
+        if not self._is_plausible(now):
+            log.warning(
+                "nothing is deleted: the clock is ahead of what was noted last; if it still is in an hour, it is believed"
+            )
+            return {}
+        done = {}
         if self._database.is_postgresql:
-            with self._database.write() as db:
-                partitions.keep_ready(db, now)
-                dropped = partitions.drop_before(db, now - keeping.readings)
-            done = {"partitions": dropped}
-        else:
-            done = {}
+            partitions.keep_ready(self._database, now)
+            done["partitions"] = partitions.drop_before(self._database, now - keeping.readings)
         ticket, incident = schema.ticket.c, schema.incident.c
         steps: list[tuple[Table, Any]] = [
             (schema.reading, schema.reading.c.finished < now - keeping.readings),
+            # Of an agent whose clock was ahead.
+            (
+                schema.reading,
+                and_(schema.reading.c.finished > now + DAY, schema.reading.c.received < now - keeping.readings),
+            ),
             (schema.rollup_5m, schema.rollup_5m.c.start < now - keeping.fine),
             (schema.rollup_1h, schema.rollup_1h.c.start < now - keeping.coarse),
             (schema.outcome, self._orphaned_outcome(now)),
@@ -69,11 +77,18 @@ class Retention:
             (schema.host_probe, self._forgotten_probe()),
         ]
         for table, condition in steps:
-            done[table.name] = self._delete(table, condition)
+            done[table.name] = done.get(table.name, 0) + self._delete(table, condition)
         log.info(
             "too old and gone: %s", ", ".join(f"{name} {count}" for name, count in done.items() if count) or "nothing"
         )
         return done
+
+    def _is_plausible(self, now: float) -> bool:
+        """A clock that has jumped ahead must not cost the history: it has to be so for two runs."""
+        job = schema.job.c
+        with self._database.read() as db:
+            ran = db.execute(select(job.ran).where(job.name == JOB)).scalar()
+        return ran is None or now - ran < DAY
 
     def _orphaned_outcome(self, now: float) -> Any:
         outcome, ticket = schema.outcome.c, schema.ticket.c
@@ -100,7 +115,8 @@ class Retention:
         total = 0
         for _ in range(ROUNDS):
             with self._database.write() as db:
-                found = db.execute(select(*keys).where(condition).order_by(*keys).limit(ROWS)).all()
+                these = select(*keys).where(condition).order_by(*keys).limit(ROWS)
+                found = db.execute(self._database.locking(these, skip=True, of=table)).all()
                 if found:
                     which = (
                         keys[0].in_([row[0] for row in found])

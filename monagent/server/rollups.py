@@ -21,6 +21,10 @@ LENGTHS: dict[str, float] = {"rollup_5m": 300.0, "rollup_1h": 3600.0}
 """Seconds that a row of each table sums up."""
 
 
+LARGEST = 1e290
+"""That is added to a sum: a million of them are still a number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One reading, as far as sums go; `value` None: no number to trust; `level` by the thresholds alone."""
@@ -65,7 +69,8 @@ def _count(row: dict[str, Any], point: Point) -> None:
         row["missing"] += 1
     else:
         row["n"] += 1
-        row["sum"] += value
+        # A database refuses a sum that is beyond what a double can hold.
+        row["sum"] += max(min(value, LARGEST), -LARGEST)
         row["min"] = value if row["min"] is None else min(row["min"], value)
         row["max"] = value if row["max"] is None else max(row["max"], value)
     if point.level != UNKNOWN:

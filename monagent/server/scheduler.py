@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 1_000
 LEASE_SECONDS = 30.0
-"""Longer than any exchange with an agent takes."""
+"""After that it is claimed again. The process that has it still knows that it has (`Courier.send`)."""
+PAUSE_SECONDS = 400.0
+"""Longer than any pause for a host that cannot be reached."""
 WORTH_SECONDS = (10.0, 60.0)
 """A scheduled check is sent within its interval, but at least and at most so late."""
 
@@ -73,13 +75,16 @@ class Scheduler:
             if due is not None:
                 moves.append({"of": row.id, "to": due})
                 continue
+            following = _following(row, now)
             if row.retry_at > now:
                 self.left_out += 1
+                # What comes once a day is not left out for a pause of a minute.
+                following = following and min(following, row.retry_at)
             else:
                 ticket = self._ticket(row, now)
                 tickets.append(ticket)
                 _add(batches, row, Command(ticket["ticket"], SUBMIT_READING, ticket["arguments"]))
-            moves.append({"of": row.id, "to": _following(row, now)})
+            moves.append({"of": row.id, "to": following})
         if tickets:
             db.execute(insert(schema.ticket), tickets)
         db.execute(_MOVE, moves)
@@ -109,12 +114,14 @@ class Scheduler:
 
     def _claim_issued(self, db: Connection, now: float, batches: Batches) -> int:
         rows = db.execute(self._database.locking(_ISSUED, skip=True, of=schema.ticket), {"now": now}).all()
-        late = [row.ticket_id for row in rows if row.send_until < now]
-        sending = [row for row in rows if row.send_until >= now]
+        gone = [row.ticket_id for row in rows if row.name is None]
+        late = [row.ticket_id for row in rows if row.name is not None and row.send_until < now]
+        sending = [row for row in rows if row.name is not None and row.send_until >= now]
         ticket = schema.ticket.c
-        if late:
-            values = {"state": FAILED, "ended": now, "send_at": None, "reason": "it could not be sent in time"}
-            db.execute(update(schema.ticket).where(ticket.id.in_(late)).values(values))
+        for ids, reason in ((gone, "its host is gone"), (late, "it could not be sent in time")):
+            if ids:
+                values = {"state": FAILED, "ended": now, "send_at": None, "reason": reason}
+                db.execute(update(schema.ticket).where(ticket.id.in_(ids)).values(values))
         if sending:
             ids = [row.ticket_id for row in sending]
             db.execute(update(schema.ticket).where(ticket.id.in_(ids)).values(send_at=now + LEASE_SECONDS))
@@ -123,19 +130,17 @@ class Scheduler:
         return len(rows)
 
     def realign(self, db: Connection, now: float) -> int:
-        """Bring back what would run far too late, because the clock was ahead when it was planned.
+        """Bring back what would happen far too late, because the clock was ahead when it was planned.
 
         Returns:
-            How many there were.
+            How many probes there were.
         """
         rows = db.execute(self._database.locking(_AHEAD, skip=True), {"now": now}).all()
-        moves = []
-        for row in rows:
-            due = _timetable(row).after(now)
-            if due < row.due - 1.0:
-                moves.append({"of": row.id, "to": due})
+        moves = [{"of": row.id, "to": due} for row in rows if (due := _realigned(row, now)) is not None]
         if moves:
             db.execute(_MOVE, moves)
+        db.execute(_PAUSED_TOO_LONG, {"now": now})
+        db.execute(_LEASED_TOO_LONG, {"now": now})
         return len(moves)
 
 
@@ -161,7 +166,7 @@ _ISSUED: Any = (
         _ticket.send_until,
         *_HOST,
     )
-    .join_from(schema.ticket, schema.host, _ticket.host_id == _host.id)
+    .join_from(schema.ticket, schema.host, _ticket.host_id == _host.id, isouter=True)
     .where(_ticket.send_at <= bindparam("now"))
     .order_by(_ticket.send_at)
     .limit(BATCH)
@@ -170,6 +175,14 @@ _AHEAD: Any = (
     select(_probe.id, _probe.every, _probe.cron, _probe.timezone, _probe.phase, _probe.due)
     .where((_probe.due > bindparam("now") + 2 * _probe.every) | (_probe.cron.is_not(None) & _probe.due.is_not(None)))
     .order_by(_probe.id)
+)
+_PAUSED_TOO_LONG = (
+    update(schema.host).where(_host.retry_at > bindparam("now") + PAUSE_SECONDS).values(retry_at=bindparam("now"))
+)
+_LEASED_TOO_LONG = (
+    update(schema.ticket)
+    .where(_ticket.send_at > bindparam("now") + 2 * LEASE_SECONDS)
+    .values(send_at=bindparam("now") + LEASE_SECONDS)
 )
 _MOVE = update(schema.host_probe).where(_probe.id == bindparam("of")).values(due=bindparam("to"))
 
@@ -186,6 +199,15 @@ def _following(row: Any, now: float) -> float | None:
         # A date that never comes again must not stop everybody else.
         log.warning("probe %d on %s is not due any more: %s", row.id, row.name, error)
         return None
+
+
+def _realigned(row: Any, now: float) -> float | None:
+    """When it is due in truth; None: as it stands."""
+    try:
+        due = _timetable(row).after(now)
+    except ValueError:
+        return None
+    return due if due < row.due - 1.0 else None
 
 
 def _timetable(row: Any) -> Timetable:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 import monagent
 from monagent.config.server_settings import ServerSettings
-from monagent.errors import BadArguments, HttpRefusal, StoreAway
+from monagent.errors import BadArguments, HttpRefusal, StoreAway, StoreError
 from monagent.protocol import CAPABILITIES
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
@@ -41,10 +41,11 @@ from monagent.server.jobs import Job, Jobs
 from monagent.server.metrics.exposition import Exposition
 from monagent.server.metrics.own import own
 from monagent.server.migrate import prepare
+from monagent.server.names import Names
 from monagent.server.records import Host
 from monagent.server.repository import inventory
 from monagent.server.repository.repository import Repository
-from monagent.server.retention import Keeping, Retention, expire
+from monagent.server.retention import JOB, Keeping, Retention, expire
 from monagent.server.rollouts import job as rollouts
 from monagent.server.site import hosts as site_hosts
 from monagent.server.tickets import AddressBook
@@ -63,6 +64,8 @@ LIMITS = Limits(size=2 * 1024 * 1024, values=50_000)
 """Of what an agent may hand in at once: 100 results with their stderr."""
 CONNECTIONS = 20_000
 PER_PEER = 300
+THREADS = 48
+"""That take requests. Each waits until its results are kept, so that there are as many requests in one commit at most."""
 OPEN_SECONDS = 5.0
 CARRY_SECONDS = 10.0
 """For a notification that is on its way when the server is told to end."""
@@ -74,7 +77,8 @@ class Server:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self.database = Database(settings.database.url)
-        addresses = AddressBook()
+        self._names = Names()
+        addresses = AddressBook(self._names)
         self._repository = Repository(self.database, settings.sensor.source_dir, settings.sensor.public_key)
         self._moves = moves.Moves(self.database, addresses.is_from)
         self.intake = Intake(self.database, addresses, [inventory.noted])
@@ -85,7 +89,7 @@ class Server:
             "apprise": AppriseChannel(),
         }
         self.carrier = Carrier(self.database, channels)
-        self.dispatcher = Dispatcher(self.database, _agents_tls(settings), settings.agents.ticket_lifetime)
+        self.dispatcher = Dispatcher(self.database, self._names, _agents_tls(settings), settings.agents.ticket_lifetime)
         # What may take minutes has a thread of its own.
         self._jobs = (Jobs(self.database, self._quick_jobs()), Jobs(self.database, self._slow_jobs()))
         face = Face(self.intake, self._hosts, addresses, self._url_for, self._repository.read)
@@ -97,6 +101,7 @@ class Server:
             settings.server.port,
             application(self._calls.watching(methods.answer), self._root(callers), callers.address),
             Gate(AllowList(None), LIMITS.size, PATHS, PREFIXES),
+            threads=THREADS,
             tls=_own_tls(settings),
             room=_room(balanced=bool(settings.server.proxies)),
             # A fault would be an answer, after which an agent gives a result up.
@@ -144,6 +149,7 @@ class Server:
         self.carrier.stop(time.monotonic() + CARRY_SECONDS)
         self._endpoint.stop()
         self.intake.stop()
+        self._names.close()
         self.database.close()
         log.info("server stopped")
 
@@ -162,6 +168,9 @@ class Server:
             except StoreAway as error:
                 log.debug("still waiting for the database: %s", error)
                 continue
+            except StoreError as error:
+                log.error("waiting for the database: %s", error)  # noqa: TRY400 - a state, not a bug
+                continue
             log.info("the database is there")
             return
 
@@ -178,7 +187,7 @@ class Server:
         kept = self._settings.retention
         keeping = Keeping(kept.readings, kept.five_minutes, kept.hours, kept.tickets)
         retention = Retention(self.database, keeping, lambda: self._stopping.wait(0.01))
-        return [Job("retention", 3600.0, retention.run, alone=True)]
+        return [Job(JOB, 3600.0, retention.run, alone=True)]
 
     def _root(self, callers: Callers) -> Root:
         shown = self._settings.metrics

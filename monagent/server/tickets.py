@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeout
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from monagent.errors import BadArguments, Fault, Unavailable
 from monagent.protocol import OK
+from monagent.server.names import Names
 from monagent.server.records import Delivery, Host, IssuedTicket
 
 ISSUED, SENT, ACKNOWLEDGED = "issued", "sent", "acknowledged"
@@ -19,7 +20,6 @@ It ends with a result (done), one that says error, or because it could not be se
 have it (refused), because nothing came in time (expired), or because somebody called it off (cancelled)."""
 OPEN = (ISSUED, SENT, ACKNOWLEDGED)
 
-RESOLVE_SECONDS = 60
 LOOKUP_SECONDS = 5.0
 """For the names of all hosts together, when anybody at all can make us look them up."""
 
@@ -82,24 +82,25 @@ class Expired(BadArguments):
 
 
 class AddressBook:
-    """Where hosts are: what their names resolve to, looked up once a minute. Any thread may ask."""
+    """Where hosts are. Any thread may ask."""
 
-    def __init__(self, resolve: Callable[[str], frozenset[str]] | None = None) -> None:
-        self._resolve = resolve or _resolve
-        self._known: dict[str, tuple[float, frozenset[str]]] = {}
-        self._failed: dict[str, float] = {}
+    def __init__(self, names: Names) -> None:
+        self._names = names
 
     def is_ready(self, host: Host) -> bool:
-        """Whether `is_from` can tell without asking a name server."""
-        return not self._effort(host)
+        """Whether `is_from` can tell without waiting for a name server."""
+        return bool(host.sources) or self._names.known(host.address) is not None
 
-    def look_up(self, host: Host) -> None:
-        """Ask the name server.
+    def look_up(self, host: Host, seconds: float = LOOKUP_SECONDS) -> None:
+        """Wait for the name server.
 
         Raises:
             Unavailable: its name cannot be resolved now, and never could be before.
         """
-        self._addresses(host.address)
+        try:
+            self._names.asked(host.address).result(max(seconds, 0.0))
+        except (OSError, FutureTimeout, CancelledError) as error:
+            raise Unavailable(f"the name {host.address} cannot be resolved now") from error
 
     def is_from(self, peer: str, host: Host) -> bool:
         """Whether an address is one that results of this host may come from.
@@ -112,68 +113,31 @@ class AddressBook:
             address = address.ipv4_mapped
         if host.sources:
             return any(address in ip_network(source) for source in host.sources)
-        return str(address) in self._addresses(host.address)
+        if not self.is_ready(host):
+            self.look_up(host)
+        return str(address) in (self._names.known(host.address) or ())
 
     def of(self, peer: str, hosts: Iterable[Host]) -> list[Host]:
         """The hosts that results from an address may come from; several may share one.
 
-        Name servers are asked only when no host is known to be there without.
+        Name servers are waited for only when no host is known to be there without.
 
         Raises:
             Unavailable: there is none that is known now, and not all names could be resolved.
         """
+        ready: list[Host] = []
+        unknown: list[Host] = []
+        for host in hosts:
+            (ready if self.is_ready(host) else unknown).append(host)
+        found = [host for host in ready if self.is_from(peer, host)]
         until = time.monotonic() + LOOKUP_SECONDS
         missed: Unavailable | None = None
-        found: list[Host] = []
-        for effort, host in sorted(((self._effort(host), host) for host in hosts), key=lambda pair: pair[0]):
-            if effort and found:
-                break
-            if effort and time.monotonic() > until:
-                raise Unavailable("looking up the names of the hosts takes too long now")
+        for host in unknown if not found else ():
             try:
-                if self.is_from(peer, host):
-                    found.append(host)
+                self.look_up(host, until - time.monotonic())
+                found += [host] if self.is_from(peer, host) else []
             except Unavailable as error:
                 missed = error
         if missed is not None and not found:
             raise missed
         return found
-
-    def _effort(self, host: Host) -> float:
-        """Orders hosts: those with nothing to look up (0), then names, those that failed last at the end."""
-        at_hand = bool(host.sources) or _is_address(host.address) or self._is_fresh(host.address)
-        return 0.0 if at_hand else 1.0 + self._failed.get(host.address, 0.0)
-
-    def _is_fresh(self, name: str) -> bool:
-        looked_up, _ = self._known.get(name, (float("-inf"), None))
-        return time.monotonic() - looked_up < RESOLVE_SECONDS
-
-    def _addresses(self, name: str) -> frozenset[str]:
-        _, addresses = self._known.get(name, (None, frozenset()))
-        if self._is_fresh(name):
-            return addresses
-        try:
-            addresses = self._resolve(name)
-        except OSError as error:
-            self._failed[name] = time.monotonic()
-            # A name server that is away must not turn good results into refused ones.
-            if not addresses:
-                raise Unavailable(f"the name {name} cannot be resolved now") from error
-            # What it was will do for a few seconds more, then we ask again.
-            self._known[name] = (time.monotonic() - RESOLVE_SECONDS + LOOKUP_SECONDS, addresses)
-            return addresses
-        self._known[name] = (time.monotonic(), addresses)
-        return addresses
-
-
-@lru_cache(maxsize=16_384)
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _resolve(name: str) -> frozenset[str]:
-    return frozenset(str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(name, None))

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 
 LATE_SECONDS = 30.0
 """Who is later than that was kept from running by an outage (or a clock that jumped), not by a busy second."""
@@ -32,11 +32,17 @@ class Timetable:
         """The first time later than `when` at which it is due.
 
         Raises:
-            ValueError: the cron expression has no such time (`cronsim` looks fifty years ahead).
+            ValueError: the cron expression has no such time (`cronsim` looks fifty years ahead), or this host does not
+                know its time zone.
         """
         if self.every:
             return (int((when - self.phase) // self.every) + 1) * self.every + self.phase
-        zone = ZoneInfo(self.timezone)
+        try:
+            return self._by_cron(when, ZoneInfo(self.timezone))
+        except (KeyError, CronSimError, OverflowError) as error:
+            raise ValueError(f"{self.cron} in {self.timezone}: {error}") from error
+
+    def _by_cron(self, when: float, zone: ZoneInfo) -> float:
         # Daylight saving: cronsim wants aware times, and does as Debian's cron.
         start = datetime.fromtimestamp(when - self.phase, UTC).astimezone(zone)
         following = next(CronSim(self.cron or "", start), None)

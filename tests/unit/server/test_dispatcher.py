@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from monagent.server import connection, marks, schema
 from monagent.server.database import Database
 from monagent.server.dispatcher import Dispatcher
+from monagent.server.names import Names
 from monagent.server.records import Host
 from monagent.server.ticket_list import cancel, stories
 from monagent.server.ticketing import issue
@@ -24,7 +25,7 @@ from tests.support.server import define, known_host, ticket_story, wait_until
 @pytest.fixture
 def dispatcher(database: Database) -> Iterator[Dispatcher]:
     """At work."""
-    dispatcher = Dispatcher(database)
+    dispatcher = Dispatcher(database, Names())
     dispatcher.start()
     yield dispatcher
     dispatcher.stop()
@@ -112,7 +113,7 @@ def test_a_command_to_a_dead_host_has_failed_at_once(database: Database, dispatc
 def test_a_host_that_never_answers_may_have_taken_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ticket stays open, and says so."""
     monkeypatch.setattr(connection, "EXCHANGE_SECONDS", 0.3)
-    agent, dispatcher = SilentAgent(), Dispatcher(database)
+    agent, dispatcher = SilentAgent(), Dispatcher(database, Names())
     dispatcher.start()
     ticket = command(database, known_host(database, "web1", port=agent.port))
     wait_until(lambda: ended(database, ticket), "given up")
@@ -167,7 +168,7 @@ def test_schedules_do_not_drift(database: Database, dispatcher: Dispatcher, agen
 def test_dead_and_slow_hosts_keep_nobody_waiting(database: Database) -> None:
     """Twenty of them, due before a live one."""
     live, slow, silent = FakeAgent(), FakeAgent(slow=2.0), SilentAgent()
-    dispatcher = Dispatcher(database)
+    dispatcher = Dispatcher(database, Names())
     for number in range(20):
         known_host(database, f"bad{number}", port=(slow, silent)[number % 2].port)
     known_host(database, "live", port=live.port)
@@ -201,7 +202,7 @@ def test_a_host_that_is_back_is_asked_again(database: Database, monkeypatch: pyt
     port = free_port()
     known_host(database, "web1", port=port)
     probes(database, "web1", 1)
-    dispatcher = Dispatcher(database)
+    dispatcher = Dispatcher(database, Names())
     dispatcher.start()
 
     def failures() -> int:
@@ -223,13 +224,13 @@ def test_what_a_killed_process_claimed_is_sent_by_another(database: Database, ag
     """After its lease; by the same ticket, so that it is done once."""
     host = known_host(database, "web1", port=agent.port)
     ticket = command(database, host)
-    dead = Dispatcher(database)
+    dead = Dispatcher(database, Names())
     with database.write() as db:
         batches, _ = dead.scheduler.claim(db, time.time())
     assert [one.ticket for commands in batches.values() for one in commands] == [ticket]
     with database.write() as db:
         db.execute(update(schema.ticket).values(send_at=time.time() - 1))
-    other = Dispatcher(database)
+    other = Dispatcher(database, Names())
     other.start()
     wait_until(lambda: ended(database, ticket), "sent by the other one")
     other.stop()
@@ -245,7 +246,7 @@ def test_a_cancelled_ticket_is_not_sent(database: Database, agent: FakeAgent) ->
     with database.write() as db:
         assert cancel(db, database, off, time.time()) == "issued"
         assert cancel(db, database, "nothing", time.time()) is None
-    dispatcher = Dispatcher(database)
+    dispatcher = Dispatcher(database, Names())
     dispatcher.start()
     wait_until(lambda: ended(database, good) and ended(database, late), "sent")
     dispatcher.stop()
@@ -264,7 +265,7 @@ def test_a_clock_that_was_ahead_does_not_stop_the_schedules(database: Database, 
     probes(database, "web1", 2)
     with database.write() as db:
         db.execute(update(schema.host_probe).values(due=time.time() + 365 * 86_400))
-    dispatcher = Dispatcher(database)
+    dispatcher = Dispatcher(database, Names())
     dispatcher.start()
     wait_until(lambda: len(agent.commands) >= 2, "brought back")
     dispatcher.stop()

@@ -19,6 +19,7 @@ from monagent.models import Value
 from monagent.rpc.client import Client
 from monagent.server.database import Database
 from monagent.server.dispatcher import Dispatcher
+from monagent.server.names import Names
 from monagent.server.service import Server
 from monagent.server.web.calls import HITCH_SECONDS, Calls
 from monagent.server.web.health import BEAT_SECONDS, Health
@@ -104,7 +105,7 @@ def test_a_full_disk_is_told_until_a_result_is_kept_again(server: Server) -> Non
 
 def dispatcher(database: Database, beat: float, away: StoreAway | None = None) -> Dispatcher:
     """One that does not run, and says so."""
-    one = Dispatcher(database)
+    one = Dispatcher(database, Names())
     one.beat, one.away = beat, away
     one._loop.close()
     return one

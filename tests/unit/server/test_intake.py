@@ -14,6 +14,7 @@ from monagent.errors import Fault, StoreAway
 from monagent.server import schema
 from monagent.server.database import Database
 from monagent.server.intake import Intake
+from monagent.server.names import Names
 from monagent.server.readings import latest
 from monagent.server.records import Delivery, Host
 from monagent.server.tickets import AddressBook
@@ -31,7 +32,7 @@ def host(database: Database) -> Host:
 @pytest.fixture
 def intake(database: Database) -> Iterator[Intake]:
     """At work; its clock says `NOW`."""
-    intake = Intake(database, AddressBook(), clock=lambda: NOW)
+    intake = Intake(database, AddressBook(Names()), clock=lambda: NOW)
     intake.start()
     yield intake
     intake.stop()
@@ -137,7 +138,7 @@ def test_two_processes_keep_one_result_a_ticket(database: Database, host: Host) 
     names = [f"t{number}" for number in range(300)]
     issue(database, host, *names)
     others = [Database(database.engine.url.render_as_string(hide_password=False)) for _ in range(3)]
-    intakes = [Intake(other, AddressBook(), clock=lambda: NOW) for other in others]
+    intakes = [Intake(other, AddressBook(Names()), clock=lambda: NOW) for other in others]
     answers: list[str] = []
 
     def hand_in(number: int) -> None:
@@ -211,7 +212,7 @@ def test_a_bug_in_one_result_does_not_cost_the_others_theirs(database: Database,
         if content["message"] == "bad":
             raise RuntimeError("a bug")
 
-    intake = Intake(database, AddressBook(), [broken], clock=lambda: NOW)
+    intake = Intake(database, AddressBook(Names()), [broken], clock=lambda: NOW)
     issue(database, host, "good", "bad", method="cmd_status")
     good, bad = (intake_request(delivery(name, name, "cmd_status")) for name in ("good", "bad"))
     intake._serve([good, bad])
@@ -231,4 +232,4 @@ def intake_request(*deliveries: Delivery) -> Any:
 def test_before_the_database_is_there_nothing_is_taken(database: Database) -> None:
     """The agents keep it."""
     with pytest.raises(StoreAway):
-        Intake(database, AddressBook()).take([delivery("t")])
+        Intake(database, AddressBook(Names())).take([delivery("t")])

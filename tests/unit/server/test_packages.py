@@ -20,6 +20,7 @@ from monagent.server import packages
 from monagent.server.database import Database
 from monagent.server.face import Face
 from monagent.server.intake import Intake
+from monagent.server.names import Names
 from monagent.server.packages import PackageRequest, Packages
 from monagent.server.records import Host
 from monagent.server.service import Server
@@ -367,7 +368,7 @@ NAMED, NUMBERED = Host(1, "named", "web1.example.org", 8080, ()), Host(2, "numbe
 def test_a_name_server_that_is_away_means_later() -> None:
     """503 to whom it could concern; who is known by address gets the package."""
     hosts = [NAMED, NUMBERED]
-    book = AddressBook(lambda name: frozenset({name}) if name == "192.0.2.2" else away(name))
+    book = AddressBook(Names(away))
 
     assert face(hosts, book).settle([PackageRequest("disk", "192.0.2.2")]) == [b"disk"]
     with pytest.raises(HttpRefusal, match="503"):
@@ -377,10 +378,10 @@ def test_a_name_server_that_is_away_means_later() -> None:
 def test_a_database_that_is_away_means_later() -> None:
     """As for results."""
     with pytest.raises(HttpRefusal, match="503"):
-        face(StoreAway("locked"), AddressBook()).settle([PackageRequest("disk", "127.0.0.1")])
+        face(StoreAway("locked"), AddressBook(Names())).settle([PackageRequest("disk", "127.0.0.1")])
 
 
 def test_only_those_who_are_away_are_unavailable() -> None:
     """The face alone turns it into an answer of HTTP."""
     with pytest.raises(Unavailable):
-        AddressBook(away).of("192.0.2.1", [NAMED])
+        AddressBook(Names(away)).of("192.0.2.1", [NAMED])

@@ -10,7 +10,8 @@ from sqlalchemy import func, insert, select, text
 
 from monagent.server import partitions, schema
 from monagent.server.database import Database
-from monagent.server.retention import DAY, Keeping, Retention, expire
+from monagent.server.jobs import Job, Jobs
+from monagent.server.retention import DAY, JOB, Keeping, Retention, expire
 from monagent.server.rollups import Point, add
 from tests.support.server import define, issue, known_host, ticket_story
 
@@ -132,9 +133,10 @@ def test_a_day_is_a_partition(database: Database) -> None:
         assert partitions.days(db) == [today, today + 1, today + 2, today + 3]
     day = partitions.day_of(NOW)
     readings(database, NOW, NOW - 40 * DAY, NOW + 300 * DAY)
-    with database.write() as db:
+    with database.read() as db:
         assert db.execute(text("select count(*) from reading_other")).scalar() == 3
-        assert partitions.keep_ready(db, NOW) == 4
+    assert partitions.keep_ready(database, NOW) == 4
+    with database.read() as db:
         assert db.execute(text("select count(*) from reading_other")).scalar() == 2
         assert db.execute(text(f"select count(*) from {partitions.name_of(day)}")).scalar() == 1
     done = Retention(database, KEEPING).run(NOW + 30 * DAY)
@@ -142,3 +144,31 @@ def test_a_day_is_a_partition(database: Database) -> None:
     assert done["partitions"] == 4
     assert done["reading"] == 1
     assert left(database, schema.reading.c.finished) == [NOW + 300 * DAY]
+
+
+def test_a_clock_that_jumps_ahead_does_not_cost_the_history(database: Database) -> None:
+    """Only when it is so for two runs it is believed."""
+    readings(database, NOW)
+    year = NOW + 365 * DAY
+    jobs = Jobs(database, [Job(JOB, 0.0, Retention(database, KEEPING).run, alone=True)], lambda: now[0])
+    now = [NOW]
+    jobs.run_due()
+    now[0] = year
+    jobs.run_due()
+    assert left(database, schema.reading.c.finished) == [NOW]
+    now[0] = year + 3600
+    jobs.run_due()
+
+    assert left(database, schema.reading.c.finished) == []
+
+
+def test_readings_of_a_clock_that_was_ahead_go_by_when_they_came(database: Database) -> None:
+    """Not in the year that they tell."""
+    readings(database, NOW + 1000 * DAY)
+    with database.write() as db:
+        db.execute(schema.reading.update().values(received=NOW))
+    Retention(database, KEEPING).run(NOW + DAY)
+    assert len(left(database, schema.reading.c.finished)) == 1
+    Retention(database, KEEPING).run(NOW + 4 * DAY)
+
+    assert left(database, schema.reading.c.finished) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from monagent.errors import BadArguments, Unavailable
 from monagent.protocol import ticket_from_wire
-from monagent.server import tickets
+from monagent.server.names import Names
 from monagent.server.records import Delivery, Host, IssuedTicket
 from monagent.server.ticketing import new_ticket
 from monagent.server.tickets import AddressBook, judge
@@ -169,33 +170,61 @@ def test_tickets_are_long_differ_and_fit_the_protocol() -> None:
 )
 def test_an_address_belongs_to_a_host_by_its_networks_or_its_name(peer: str, host: Host, expected: bool) -> None:
     """Networks replace the address where they are given."""
-    assert AddressBook().is_from(peer, host) is expected
+    assert AddressBook(Names()).is_from(peer, host) is expected
+
+
+class Resolver:
+    """A name server that answers what it is told to, or is away."""
+
+    def __init__(self, **known: str) -> None:
+        self.known = {f"{name}.example.org": frozenset({address}) for name, address in known.items()}
+        self.asked: list[str] = []
+        self.away = False
+        self.now = 1000.0
+        self.names = Names(self._resolve, lambda: self.now)
+
+    def _resolve(self, name: str) -> frozenset[str]:
+        self.asked.append(name)
+        if self.away or name not in self.known:
+            raise OSError("away")
+        return self.known[name]
 
 
 def test_a_name_server_that_is_away_refuses_nobody() -> None:
-    """What was known before holds; what was never known is asked for again."""
-    answers: list[frozenset[str] | OSError] = [
-        OSError("away"),
-        frozenset({"192.0.2.1"}),
-        OSError("away"),
-        OSError("away"),
-    ]
-
-    def resolve(_name: str) -> frozenset[str]:
-        answer = answers.pop(0)
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
-
-    host = Host(1, "web1", "web1.example.org", 8080, ())
-    book = AddressBook(resolve)
-    with pytest.raises(Unavailable):
-        book.is_from("192.0.2.1", host)
+    """What was known before holds, for as long as it takes; what was never known is asked for again, but not at once."""
+    server = Resolver(web1="192.0.2.1")
+    book, host = AddressBook(server.names), Host(1, "web1", "web1.example.org", 8080, ())
+    server.away = True
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            book.is_from("192.0.2.1", host)
+    assert len(server.asked) == 1
+    server.away, server.now = False, 1011.0
     assert book.is_from("192.0.2.1", host)
-    book._known["web1.example.org"] = (float("-inf"), frozenset({"192.0.2.1"}))
+    server.away, server.now = True, 9000.0
 
+    assert book.is_ready(host)
     assert book.is_from("192.0.2.1", host)
     assert not book.is_from("192.0.2.2", host)
+
+
+def test_a_name_is_asked_for_once_at_a_time() -> None:
+    """However many wait for it."""
+    going = threading.Event()
+    asked = []
+
+    def resolve(name: str) -> frozenset[str]:
+        asked.append(name)
+        going.wait(10)
+        return frozenset({"192.0.2.1"})
+
+    names = Names(resolve)
+    waiting = [names.asked("web1.example.org") for _ in range(5)]
+    assert names.known("web1.example.org") is None
+    going.set()
+
+    assert {one.result(10) for one in waiting} == {frozenset({"192.0.2.1"})}
+    assert asked == ["web1.example.org"]
 
 
 def test_an_address_belongs_to_any_of_several_hosts() -> None:
@@ -205,57 +234,22 @@ def test_an_address_belongs_to_any_of_several_hosts() -> None:
         Host(2, "numbered", "192.0.2.2", 8080, ()),
         Host(3, "roaming", "192.0.2.3", 8080, ("10.0.0.0/8",)),
     ]
-    known = {"web1.example.org": frozenset({"192.0.2.1"}), "192.0.2.2": frozenset({"192.0.2.2"})}
-    book = AddressBook(known.__getitem__)
+    book = AddressBook(Resolver(web1="192.0.2.1").names)
 
     assert all(book.of(peer, hosts) for peer in ("192.0.2.1", "192.0.2.2", "10.1.2.3", "::ffff:192.0.2.2"))
     assert not any(book.of(peer, hosts) for peer in ("192.0.2.3", "192.0.2.9", "::1"))
     assert not book.of("192.0.2.2", [])
 
 
-def test_names_are_looked_up_only_where_nothing_else_helps() -> None:
+def test_names_are_waited_for_only_where_nothing_else_helps() -> None:
     """Anybody at all may ask: a name server that is away must not hold those up whose address is at hand."""
-    asked: list[str] = []
-
-    def resolve(name: str) -> frozenset[str]:
-        asked.append(name)
-        if name == "192.0.2.2":
-            return frozenset({name})
-        raise OSError("away")
-
     hosts = [
         Host(1, "a", "a.example.org", 8080, ()),
         Host(2, "b", "192.0.2.2", 8080, ()),
-        Host(3, "c", "c.example.org", 8080, ("10.0.0.0/8",)),
+        Host(3, "c", "192.0.2.2", 8081, ()),
     ]
-    book = AddressBook(resolve)
-    assert book.of("192.0.2.2", hosts)
-    assert book.of("10.1.2.3", hosts)
-    assert asked == ["192.0.2.2"]
+    book = AddressBook(Resolver().names)
 
+    assert [host.name for host in book.of("192.0.2.2", hosts)] == ["b", "c"]
     with pytest.raises(Unavailable):
         book.of("192.0.2.9", hosts)
-    assert asked == ["192.0.2.2", "a.example.org"]
-
-
-def test_looking_names_up_ends_and_goes_on_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names that failed last come last, so that one dead zone does not hide the hosts behind it."""
-    now = [1000.0]
-    monkeypatch.setattr(tickets.time, "monotonic", lambda: now[0])
-
-    def resolve(name: str) -> frozenset[str]:
-        now[0] += 10
-        if name.startswith("dead"):
-            raise OSError("away")
-        return frozenset({"192.0.2.1"})
-
-    hosts = [Host(number, "h", f"{name}.example.org", 1, ()) for number, name in enumerate(["dead1", "dead2", "live"])]
-    book = AddressBook(resolve)
-    results: list[bool | None] = []
-    for _ in range(3):
-        try:
-            results.append(bool(book.of("192.0.2.1", hosts)))
-        except Unavailable:
-            results.append(None)
-
-    assert results == [None, None, True]
