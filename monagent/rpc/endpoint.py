@@ -31,9 +31,6 @@ _BEAT_SECONDS = 5.0
 PLAIN: Tls = (None, Peers(()))
 
 BACKLOG = 512
-WAITING_REQUESTS = 200
-WAITING_BYTES = 1 << 20
-"""Whole requests that may wait for a thread; more are told that we are busy. So large ones are not waited for longer."""
 _BUSY = Busy("too many requests wait already; try again later")
 
 
@@ -215,7 +212,9 @@ class Endpoint:
         """Let a whole request wait for a thread, if not too much waits already. Any thread may call it."""
         size, queue = visitor.inbox.size, self._server.requests
         with self._lock:
-            if queue.qsize >= WAITING_REQUESTS or (self._waiting + size > WAITING_BYTES and not queue.idle):
+            if queue.qsize >= self._room.requests or (
+                self._waiting + size > self._room.request_bytes and not queue.idle
+            ):
                 return False
             self._waiting += size
         queue.put(Exchange(self._server, visitor, self._reception, lambda: self._begin(size)))

@@ -47,10 +47,19 @@ STRANGERS = 50
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many connections there may be in all, and from one address."""
+    """What a listener has room for.
+
+    Attributes:
+        total: connections in all.
+        per_peer: from one address.
+        requests: whole ones that may wait for a thread; more are told that we are busy.
+        request_bytes: of those, unless a thread is free. So large ones are not waited for longer.
+    """
 
     total: int = 1000
     per_peer: int = 300
+    requests: int = 200
+    request_bytes: int = 1 << 20
 
 
 _CHUNK = 16 * 1024

@@ -64,6 +64,8 @@ LIMITS = Limits(size=2 * 1024 * 1024, values=50_000)
 """Of what an agent may hand in at once: 100 results with their stderr."""
 CONNECTIONS = 20_000
 PER_PEER = 300
+REQUESTS, REQUEST_BYTES = 2_000, 32 << 20
+"""That may wait for a thread: after an outage a whole fleet hands in at once."""
 THREADS = 48
 """That take requests. Each waits until its results are kept, so that there are as many requests in one commit at most."""
 OPEN_SECONDS = 5.0
@@ -223,7 +225,7 @@ def _room(*, balanced: bool) -> Room:
         soft = min(wanted, hard) if hard != resource.RLIM_INFINITY else wanted
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     total = min(CONNECTIONS, soft // 2)
-    return Room(total, total if balanced else PER_PEER)
+    return Room(total, total if balanced else PER_PEER, REQUESTS, REQUEST_BYTES)
 
 
 def _own_tls(settings: ServerSettings) -> Tls:
