@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import acknowledging, backup, footprint, machine, mail, sensors
+from benchmarks import acknowledging, backup, footprint, machine, mail, sensors, server
 from benchmarks.agent import Agent
 from benchmarks.load import Sink
 from benchmarks.programs import BenchmarkError, compile_all
@@ -80,6 +80,10 @@ class Bench:
         """Making mails."""
         return mail.rows(self.folder, self.sink, self.programs["tiny"])
 
+    def server(self) -> list[Row]:
+        """The server with a fleet of fake agents."""
+        return server.rows(self.folder / "server", full=self.effort.rounds > 1, say=_say)
+
     def _agent(self, name: str, *, workers: int = 8, quiet: bool = True) -> Agent:
         return Agent(self.folder / name, self.sink.url, self.programs["tiny"], workers=workers, quiet=quiet)
 
@@ -119,14 +123,22 @@ def _measure(folder: Path, effort: Effort, only: str | None) -> list[Row]:
             bench.backup,
             bench.mail,
         ]
-        return [row for group in groups if only in (None, group.__name__) for row in _group(group.__name__, group)]
+        on_demand = [bench.server]
+        chosen = [group for group in groups + on_demand if group.__name__ == only] if only else groups
+        return [row for group in chosen for row in _group(group.__name__, group)]
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the agent of this checkout.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure the agent, or the server, of this checkout."
+    )
     parser.add_argument("--quick", action="store_true", help="one round, shorter: rough figures in half a minute")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a figure is beyond its limit")
-    parser.add_argument("--only", metavar="GROUP", help="one group of rows, by its name (example: backup)")
+    parser.add_argument(
+        "--only",
+        metavar="GROUP",
+        help="one group of rows, by its name (example: backup); the server is measured only so",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, for programs, too")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where the agents keep their state; decides the disk")
     return parser.parse_args()

@@ -18,5 +18,7 @@ suppress_warnings = ["myst.xref_missing"]
 man_pages = [
     ("reference/monagent", "monagent", "a passive monitoring agent", author, 1),
     ("reference/monserver", "monserver", "its reference server", author, 1),
-    ("reference/client-cfg", "client.cfg", "configuration of monagent and monserver", author, 5),
+    ("reference/client-cfg", "client.cfg", "configuration of monagent", author, 5),
+    ("reference/server-cfg", "server.cfg", "configuration of monserver", author, 5),
+    ("reference/site-toml", "site.toml", "definitions of monserver", author, 5),
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 
@@ -18,25 +21,54 @@ HERE = Path(__file__).parent / "reference"
 MADE = "<!-- Made by docs/make_reference.py; change the declarations, not this page. -->\n"
 
 
+_INI = (
+    "An INI file, edited by people. Relative paths start at the file. Lines that begin with `;` or `#` are comments, and so is "
+    "what follows ` ;` on a line. `%(name)s` stands for another option of the same section or of `[DEFAULT]`. Unknown "
+    "sections and options are errors. "
+)
+
+
 def client_cfg() -> str:
-    """The page about both configuration files."""
+    """The page about the agent's configuration."""
     parts = [
-        f"# client.cfg and server.cfg\n\n{MADE}",
-        "INI files, edited by people. Relative paths start at the file. Lines that begin with `;` or `#` are comments, and so is "
-        "what follows ` ;` on a line. `%(name)s` stands for another option of the same section or of `[DEFAULT]`. Unknown "
-        "sections and options are errors. `monagent check-config` finds every mistake.\n",
-        "## client.cfg\n",
+        f"# client.cfg\n\n{MADE}",
+        f"{_INI}`monagent check-config` finds every mistake.\n",
         *[_section(name, cls) for name, cls in sections.PLAIN_SECTIONS.items()],
         *[_section(f"{prefix}NAME", cls) for prefix, cls in sections.NAMED_SECTIONS.items()],
         "A section of which nothing is set is allowed anywhere, and does nothing. How mails and alerts are set up: [Send mail](../how-to/mail.md).\n",
-        "## server.cfg\n",
+    ]
+    return "\n".join(parts)
+
+
+def server_cfg() -> str:
+    """The page about the server's configuration."""
+    parts = [
+        f"# server.cfg\n\n{MADE}",
+        f"{_INI}Everything may be left out, and so may the file. The server reads it when it starts, and tells every mistake with its line; "
+        "a wrong file ends it with exit code 78. What is checked, and who is told, does not stand here but in "
+        "[definitions](site-toml.md). How to use it: [Run a server](../how-to/run-a-server.md).\n",
         *[_section(name, cls) for name, cls in server_settings.SECTIONS.items()],
     ]
     return "\n".join(parts)
 
 
+def site_toml() -> str:
+    """The page about definitions."""
+    return str(_beside("site_toml").page())
+
+
+def _beside(name: str) -> ModuleType:
+    """A module of this directory, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _section(name: str, cls: type) -> str:
-    rows = [f"### [{name}]\n", "| option | default | meaning |", "| --- | --- | --- |"]
+    rows = [f"## [{name}]\n", "| option | default | meaning |", "| --- | --- | --- |"]
     for option in options_of(cls).values():
         default = "*must be given*" if option.default is None else f"`{option.default}`" if option.default else ""
         rows.append(f"| `{option.name}` | {default} | {option.meaning} |")
@@ -89,6 +121,8 @@ PAGES = {
     "client-cfg.md": client_cfg,
     "monagent.md": monagent,
     "monserver.md": monserver,
+    "server-cfg.md": server_cfg,
+    "site-toml.md": site_toml,
     "stock-sensors.md": stock_sensors,
 }
 

@@ -18,7 +18,7 @@ from monagent.errors import MonagentError
 F = TypeVar("F", bound=Callable[..., Any])
 
 SYSTEM_CONFIG = Path("/etc/monagent/client.cfg")
-SYSTEM_SERVER_CONFIG = Path("/etc/monagent/server.cfg")
+SYSTEM_SERVER_CONFIG = Path("/etc/monserver/server.cfg")
 
 EXIT_BUG, EXIT_IO, EXIT_PERMISSION, EXIT_CONFIG = 70, 74, 77, 78
 

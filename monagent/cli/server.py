@@ -19,6 +19,7 @@ from monagent.cli import (
     server_rollout,
     server_send,
     server_silence,
+    server_status,
     server_ticket,
     server_token,
 )
@@ -66,6 +67,7 @@ for command in server_definitions.COMMANDS:
     cli.add_command(command)
 cli.add_command(server_check.check)
 cli.add_command(server_send.send)
+cli.add_command(server_status.status)
 cli.add_command(server_ticket.ticket)
 cli.add_command(server_incident.incident)
 cli.add_command(server_silence.silence)

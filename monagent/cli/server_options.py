@@ -38,7 +38,7 @@ def config_option(command: F) -> F:
         "--config",
         metavar="FILE",
         callback=found,
-        help="Configuration file. Default: $MONSERVER_CONFIG, ./server.cfg, /etc/monagent/server.cfg, or none.",
+        help="Configuration file. Default: $MONSERVER_CONFIG, ./server.cfg, /etc/monserver/server.cfg, or none.",
     )(command)
 
 

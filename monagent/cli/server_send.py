@@ -78,10 +78,9 @@ def send(
 
     The package of disk is disk.tar.bz2, disk.tar.gz or disk.tar.xz in the [sensor] source_dir of server.cfg.
 
-    To move agents to another server, let [server] url of server.cfg be the other server's URL, restart
-    `monserver run` and send update-config to each host. An agent asks by the [monitor] name of its client.cfg
-    (default: the system's name), which must be HOST. Once moved it hands in there, so that its outcome may not
-    come back here.
+    To move agents to another server use `monserver move`, which tells them where to go and follows them. An agent
+    asks by the [monitor] name of its client.cfg (default: the system's name), which must be HOST. Once moved it
+    hands in there, so that the outcome of update-config may not come back here.
 
     The outcome's message is repeated on stderr. Exit 0 when the outcome is ok, 1 when it is not, 69 when the
     agent is away, 75 when no outcome came in time.

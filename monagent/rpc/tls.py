@@ -15,11 +15,18 @@ from urllib.parse import urlsplit
 from monagent.errors import ConfigError, Problem, Refused
 from monagent.rpc import pem
 
+Place = tuple[str, str]
+
 # -- contexts -----------------------------------------------------------------------------------------------------
 
 
 def client_context(
-    url: str, *, ca: Path | None = None, certificate: Path | None = None, key: Path | None = None
+    url: str,
+    *,
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    place: Place = ("client.cfg", "monitor"),
 ) -> ssl.SSLContext | None:
     """How to verify, and how to be verified by, the server of an https URL; None for http.
 
@@ -28,13 +35,14 @@ def client_context(
         ca: the authority (PEM) that signed the server's certificate; the system's authorities when left out.
         certificate: our own certificate (PEM) where the server wants one.
         key: its key (PEM); left out, it stands in the certificate's file.
+        place: the file and the section that name them.
 
     Raises:
         ConfigError: with everything that is wrong with the files.
     """
     if urlsplit(url).scheme != "https":
         return None
-    files = _Files("monitor", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    files = _Files(place, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     if ca is None:
         files.context.load_default_certs()
     else:
@@ -44,7 +52,9 @@ def client_context(
     return files.judged()
 
 
-def server_context(certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
+def server_context(
+    certificate: Path, key: Path | None, client_ca: Path | None, place: Place = ("client.cfg", "security")
+) -> ssl.SSLContext:
     """How an agent is verified, and how it verifies its callers.
 
     A context never changes: to load the files again, make another one and use it for new connections.
@@ -53,11 +63,12 @@ def server_context(certificate: Path, key: Path | None, client_ca: Path | None) 
         certificate: the agent's own certificate (PEM), followed by those between it and its authority.
         key: its key (PEM); left out, it stands in the certificate's file.
         client_ca: the authority (PEM) that a caller's certificate must be signed by; left out, callers need none.
+        place: the file and the section that name them.
 
     Raises:
         ConfigError: with everything that is wrong with the files.
     """
-    files = _Files("security", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    files = _Files(place, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     files.context.options |= ssl.OP_NO_RENEGOTIATION
     files.present(certificate, key)
     if client_ca is not None:
@@ -69,13 +80,13 @@ def server_context(certificate: Path, key: Path | None, client_ca: Path | None) 
 class _Files:
     """Loads the files of one section into a context, and gathers what is wrong with them."""
 
-    def __init__(self, section: str, context: ssl.SSLContext) -> None:
+    def __init__(self, place: Place, context: ssl.SSLContext) -> None:
         self.context = context
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION
         # Whoever trusts only one office of an authority need not trust all of them.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        self._section = section
+        self._file, self._section = place
         self._problems: list[Problem] = []
         self._now = datetime.now(UTC)
 
@@ -142,7 +153,7 @@ class _Files:
                 self._complain(option, f"{holder} cannot be used: {_why(error)}")
 
     def _complain(self, option: str, message: str) -> None:
-        self._problems.append(Problem("client.cfg", None, self._section, option, message))
+        self._problems.append(Problem(self._file, None, self._section, option, message))
 
 
 class _PassPhraseWantedError(Exception):

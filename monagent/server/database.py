@@ -75,6 +75,14 @@ class Database:
         """
         return statement.with_for_update(key_share=True, skip_locked=skip, of=of) if self.is_postgresql else statement
 
+    def keep_readers_going(self) -> None:
+        """On SQLite: let readers and the writer not wait for each other. The file remembers it."""
+        connection = self.engine.raw_connection()
+        try:
+            connection.cursor().execute("pragma journal_mode = wal")
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
@@ -109,7 +117,7 @@ def _engine(url: str) -> Engine:
 
 def _tune_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where pysqlite guesses
-    for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on", "busy_timeout = 10000"):
+    for pragma in ("synchronous = full", "foreign_keys = on", "busy_timeout = 10000"):
         connection.execute(f"pragma {pragma}")
 
 

@@ -49,6 +49,8 @@ def _prepare(database: Database) -> None:
             _upgrade(db, version)
     if database.is_postgresql:
         partitions.keep_ready(database, time.time())
+    else:
+        database.keep_readers_going()
 
 
 def _version(db: Connection) -> str | None:
@@ -58,13 +60,17 @@ def _version(db: Connection) -> str | None:
 
 
 def _upgrade(db: Connection, version: str | None) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command  # noqa: PLC0415 - slow to import, and hardly ever needed
     from alembic.config import Config  # noqa: PLC0415
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = db
     if version is None and inspect(db).has_table("host"):
+        if not inspect(db).has_table("outcome"):
+            raise StoreError(
+                "the database belongs to another program; `monserver import` takes over that of the tutorial's"
+            )
         command.stamp(config, "0001")  # made before there were migrations
     command.upgrade(config, "head")

@@ -207,14 +207,21 @@ def _keep_outcome(
 
 
 _HOSTS: Any = (
-    select(_host.id, _host.seen, _host.silent).where(_host.id.in_(bindparam("ids", expanding=True))).order_by(_host.id)
+    select(_host.id, _host.seen, _host.silent, _host.failures)
+    .where(_host.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_host.id)
 )
-_SEEN = update(schema.host).where(_host.id.in_(bindparam("ids", expanding=True))).values(seen=bindparam("now"))
+# Whoever calls is there: what is due for him is sent at once.
+_SEEN = (
+    update(schema.host)
+    .where(_host.id.in_(bindparam("ids", expanding=True)))
+    .values(seen=bindparam("now"), failures=0, retry_at=0.0, trouble=None)
+)
 
 
 def _note_hosts(db: Connection, database: Database, ids: Sequence[int], now: float) -> None:
     rows = db.execute(_HOSTS, {"ids": ids}).all()
-    late = [row.id for row in rows if row.seen is None or not 0 <= now - row.seen < _SEEN_SECONDS]
+    late = [row.id for row in rows if row.failures or row.seen is None or not 0 <= now - row.seen < _SEEN_SECONDS]
     silent = [row.id for row in rows if row.silent is not None]
     if late or silent:
         db.execute(database.locking(_HOSTS), {"ids": sorted({*late, *silent})})

@@ -232,11 +232,13 @@ def _own_tls(settings: ServerSettings) -> Tls:
     server = settings.server
     if server.certificate is None:
         return PLAIN
-    return server_context(server.certificate, server.key, server.client_ca), Peers(())
+    return server_context(server.certificate, server.key, server.client_ca, ("server.cfg", "server")), Peers(())
 
 
 def _agents_tls(settings: ServerSettings) -> ssl.SSLContext | None:
     agents = settings.agents
     if agents.ca is None and agents.certificate is None:
         return None
-    return client_context("https://", ca=agents.ca, certificate=agents.certificate, key=agents.key)
+    return client_context(
+        "https://", ca=agents.ca, certificate=agents.certificate, key=agents.key, place=("server.cfg", "agents")
+    )

@@ -22,7 +22,8 @@ from monagent.rpc import reception as reception_module
 from monagent.rpc.access import AllowList, Gate
 from monagent.rpc.application import application
 from monagent.rpc.dispatch import Dispatcher, Method
-from monagent.rpc.endpoint import WAITING_BYTES, Endpoint
+from monagent.rpc.endpoint import Endpoint
+from monagent.rpc.reception import Room
 
 from .heads import head, post
 from .talk import PATIENCE, Reply, Talk
@@ -211,7 +212,7 @@ def test_only_so_much_waits_for_a_thread(start: Start) -> None:
 
     busy = [answer for answer in answers if b"<int>-32002</int>" in answer]
     assert all(b"x" * 90_000 in answer for answer in answers if answer not in busy)
-    assert len(answers) - len(busy) == WAITING_BYTES // len(large)
+    assert len(answers) - len(busy) == Room().request_bytes // len(large)
 
 
 def test_as_long_as_a_thread_is_free_nobody_is_told_that_we_are_busy(start: Start) -> None:

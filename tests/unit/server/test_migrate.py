@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +134,18 @@ def test_processes_that_start_together_make_the_tables_once(empty_database_url: 
         database.close()
 
     assert errors == []
+
+
+def test_another_programs_database_is_left_as_it_is(tmp_path: Path) -> None:
+    """Byte for byte, with a word about what would do."""
+    path = tmp_path / "monitor.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("create table host(id integer primary key, name text, address text, port text)")
+        db.commit()
+    before = path.read_bytes()
+    database = Database(f"sqlite:///{path}")
+
+    with pytest.raises(StoreError, match="monserver import"):
+        prepare(database)
+    database.close()
+    assert path.read_bytes() == before
