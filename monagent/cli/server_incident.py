@@ -13,11 +13,10 @@ from monagent.cli.options import json_option, print_json
 from monagent.cli.server_choice import operator, print_table
 from monagent.cli.server_options import config_option, known_host, open_database
 from monagent.errors import BadArguments
-from monagent.mail.text import one_line
+from monagent.mail.text import one_line, paragraph
 from monagent.server.alerts import listing
 from monagent.server.alerts.acknowledging import acknowledge
-from monagent.server.alerts.ages import age
-from monagent.server.times import iso, shown
+from monagent.server.times import age, iso, shown
 
 _TIMES = ("opened", "closed", "told", "acknowledged", "at", "created", "sent", "next_try")
 _COLUMNS = ("ID", "STATE", "HOST", "PROBE", "OPENED", "FOR", "NOTE", "MESSAGE")
@@ -94,7 +93,7 @@ def _filled(text: str, option: str) -> str:
 def _row(one: Mapping[str, Any], now: float) -> list[str]:
     lasted = age((one["closed"] or now) - one["opened"])
     return [
-        str(one["id"]), _state(one), one["host"], one["probe"] or "-", shown(one["opened"]), lasted, _hand(one),
+        str(one["id"]), _state(one), one_line(one["host"]), one_line(one["probe"] or "-"), shown(one["opened"]), lasted, _hand(one),
         one_line(one["message"], 100),
     ]  # fmt: skip
 
@@ -109,20 +108,21 @@ def _state(one: Mapping[str, Any]) -> str:
 def _hand(one: Mapping[str, Any]) -> str:
     """Who has it in hand, or why nobody was told."""
     if one["acknowledged"] is not None:
-        return f"{one['acknowledged_by']} has it"
-    return str(one["withheld"] or "-")
+        return f"{one_line(one['acknowledged_by'], 100)} has it"
+    return one_line(one["withheld"] or "-", 100)
 
 
 def _page(found: Mapping[str, Any]) -> list[str]:
-    about = f"{found['host']} {found['probe']}" if found["probe"] else found["host"]
+    about = one_line(f"{found['host']} {found['probe'] or ''}")
     lines = [f"incident {found['id']}: {about} is {_state(found)} (at worst {found['worst']})"]
-    lines += [f"  {line}" for line in found["message"].splitlines()]
+    lines += [f"  {line}" for line in paragraph(found["message"]).splitlines()]
     lines += [f"opened        {shown(found['opened'])}"]
     lines += [f"closed        {shown(found['closed'])}"] if found["closed"] is not None else []
     lines += [f"told last     {shown(found['told'])}"] if found["told"] is not None else []
-    lines += [f"held back by  {found['withheld']}"] if found["withheld"] else []
+    lines += [f"held back by  {one_line(found['withheld'])}"] if found["withheld"] else []
     if found["acknowledged"] is not None:
-        lines.append(f"in hand       {found['acknowledged_by']}, {shown(found['acknowledged'])}: {found['note']}")
+        by, note = one_line(found["acknowledged_by"]), one_line(found["note"], 2_000)
+        lines.append(f"in hand       {by}, {shown(found['acknowledged'])}: {note}")
     lines += ["", "story"]
     lines += [f"  {shown(one['at'])}  {one['what']:12}  {one_line(one['text'], 200)}" for one in found["events"]]
     if found["notifications"]:
@@ -134,7 +134,8 @@ def _page(found: Mapping[str, Any]) -> list[str]:
 def _notification(one: Mapping[str, Any]) -> str:
     trouble = f"  ({one_line(one['trouble'], 200)})" if one["trouble"] else ""
     when = one["sent"] if one["sent"] is not None else one["created"]
-    return f"  {shown(when)}  {one['state']:8}  {one['rule']}: {one['channel']} {one['target']}, {one['what']}{trouble}"
+    told = one_line(f"{one['rule']}: {one['channel']} {one['target']}, {one['what']}")
+    return f"  {shown(when)}  {one['state']:8}  {told}{trouble}"
 
 
 def _plain(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 
 from monagent.cli.options import json_option, print_json
 from monagent.cli.server_options import config_option, open_database
+from monagent.mail.text import one_line
 from monagent.server.alerts.carriers import requests
 from monagent.server.alerts.carriers.parcels import FAILED, LATER, SENT
 from monagent.server.alerts.carriers.requests import STATES, Entry
@@ -39,14 +40,15 @@ def list_notifications(*, everything: bool, limit: int, config: Path, as_json: b
         return
     for one in found:
         about = " ".join(part for part in (one.host, one.check) if part)
-        line = f"{one.id:>6}  {_state(one):30}  {one.rule}  {one.channel} {one.target}  {one.what} {about}".rstrip()
-        click.echo(f"{line}  ({one.trouble})" if one.trouble else line)
+        told = one_line(f"{one.rule}  {one.channel} {one.target}  {one.what} {about}")
+        trouble = f"  ({one_line(one.trouble)})" if one.trouble else ""
+        click.echo(f"{one.id:>6}  {_state(one):30}  {told}{trouble}")
     if not found:
         click.echo("no such notifications" if everything else "nothing waits, nothing failed", err=True)
 
 
 @notification.command("retry")
-@click.argument("number", metavar="ID", type=click.IntRange(1))
+@click.argument("number", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 @config_option
 def retry_notification(number: int, config: Path) -> None:
     """Try notification ID again at once, with those that it was put together with."""

@@ -15,14 +15,13 @@ from monagent.addresses import address
 from monagent.cli.options import json_option, print_json
 from monagent.cli.server_options import config_option, open_database
 from monagent.config import server_settings
-from monagent.errors import BadArguments
+from monagent.errors import BadArguments, Refused
 from monagent.mail.settings import Mailing
 from monagent.mail.words import LANGUAGES
 from monagent.server.alerts.carriers.letters import About, Letter, Letters
 from monagent.server.alerts.reports import sums
-from monagent.server.alerts.reports.definition import ReportDefinition, definition_of, report_view_of
+from monagent.server.alerts.reports.definition import ReportDefinition, definition_of, report_view_of, zone_of
 from monagent.server.alerts.reports.jobs import row_of
-from monagent.server.alerts.reports.periods import last_full
 from monagent.server.alerts.reports.view import checks_json
 from monagent.server.database import Database
 from monagent.server.schema import host, notification
@@ -36,6 +35,13 @@ def report() -> None:
     """Show or send a quality report: how available each check was, its incidents, the worst with plots."""
 
 
+def _zone(_context: click.Context, _parameter: click.Parameter, key: str) -> str:
+    try:
+        return zone_of(key).key
+    except Refused as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def report_options(command: F) -> F:
     """Adds what all of them take."""
     options = (
@@ -43,7 +49,9 @@ def report_options(command: F) -> F:
         click.option(
             "--group", "groups", multiple=True, metavar="GROUP", help="Hosts in this group. May be given several times."
         ),
-        click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Whose days count."),
+        click.option(
+            "--timezone", default="UTC", show_default=True, metavar="ZONE", callback=_zone, help="Whose days count."
+        ),
         click.option("--language", default=LANGUAGES[0], show_default=True, type=click.Choice(LANGUAGES)),
         click.option(
             "--html",
@@ -90,7 +98,7 @@ def _run(
     _check(database, wanted)
     now = time.time()
     if as_json:
-        period = last_full(kind, now, wanted.zone)
+        period = wanted.last_full(now)
         print_json(checks_json(sums.quality(database, period, wanted.choice), period))
     if html or form or not (mail or as_json):
         letter = _letter(database, wanted, config, now)

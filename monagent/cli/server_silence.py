@@ -16,8 +16,7 @@ from monagent.cli.server_options import config_option, open_database
 from monagent.config.values import duration
 from monagent.mail.text import one_line
 from monagent.server.alerts import silencing
-from monagent.server.alerts.ages import age
-from monagent.server.times import iso, shown
+from monagent.server.times import age, iso, shown
 
 _TIMES = ("begins", "ends")
 _COLUMNS = ("ID", "WHAT", "ENDS", "IN", "BY", "NOTE")
@@ -106,9 +105,10 @@ def _end(lasting: str | None, until: str | None, now: float) -> float:
 
 def _what(whom: Mapping[str, Any]) -> str:
     named = [f"{key} {whom[key]}" for key in ("host", "group", "probe") if whom[key]]
-    return ", ".join(named) or "everything"
+    return one_line(", ".join(named)) or "everything"
 
 
 def _row(one: Mapping[str, Any], now: float) -> list[str]:
     left = age(one["ends"] - now) if one["ends"] > now else "over"
-    return [str(one["id"]), _what(one), shown(one["ends"]), left, one["by"], one_line(one["note"], 100)]
+    by, note = one_line(one["by"], 100), one_line(one["note"], 100)
+    return [str(one["id"]), _what(one), shown(one["ends"]), left, by, note]

@@ -58,6 +58,7 @@ class IssuedTicket:
     state: str
     expires: float
     fingerprint: bytes | None
+    issued: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Seen:
         watch: what the rules of alarms remembered of it; None: nothing yet.
         newest: when its newest reading so far was finished.
         value: None: no number to trust.
-        finished: by the agent's clock.
+        finished: by the agent's clock; where that cannot be true, when it was asked for.
     """
 
     host_probe_id: int

@@ -27,6 +27,8 @@ Observer = Callable[[Connection, IssuedTicket, dict[str, Any], float], None]
 DAY = 86_400.0
 _SEEN_SECONDS = 5.0
 """A host's row is not written for each of its results."""
+_OFF_SECONDS = 60.0
+"""By which an agent's clock may differ."""
 _AHEAD_SECONDS = 300.0
 """A reading of an agent whose clock is ahead by more than that is not taken for its probe's newest."""
 
@@ -36,7 +38,7 @@ _ticket, _host, _known = schema.ticket.c, schema.host.c, schema.host_probe.c
 _FIND: Any = (
     select(
         _ticket.id, _ticket.ticket, _ticket.host_id, _ticket.host_probe_id, _ticket.method, _ticket.arguments,
-        _ticket.state, _ticket.expires, _ticket.fingerprint, _host.name, _host.address, _host.port, _host.sources,
+        _ticket.state, _ticket.expires, _ticket.fingerprint, _ticket.issued, _host.name, _host.address, _host.port, _host.sources,
     )
     .join_from(schema.ticket, schema.host, _ticket.host_id == _host.id)
     .where(_ticket.ticket.in_(bindparam("names", expanding=True)))
@@ -47,7 +49,7 @@ _FIND: Any = (
 def find(db: Connection, database: Database, names: Sequence[str]) -> Found:
     """Those of the tickets that were issued, each with its host, kept from everybody else until the transaction ends."""
     rows: Any = db.execute(database.locking(_FIND, of=schema.ticket), {"names": names}).all()
-    return {row[1]: (IssuedTicket(*row[:9]), Host(row[2], row[9], row[10], row[11], tuple(row[12]))) for row in rows}
+    return {row[1]: (IssuedTicket(*row[:10]), Host(row[2], row[10], row[11], row[12], tuple(row[13]))) for row in rows}
 
 
 def keep(db: Connection, database: Database, taken: Sequence[Taken], now: float, observers: Sequence[Observer]) -> None:
@@ -93,7 +95,11 @@ def _keep_readings(db: Connection, database: Database, readings: Sequence[Taken]
     if not ids:
         return
     probes = {row[0]: row for row in db.execute(database.locking(_PROBES), {"ids": ids}).all()}
-    seen = [_seen(probes[row["host_probe_id"]], row, now) for row in rows if row["host_probe_id"] in probes]
+    seen = [
+        _seen(probes[row["host_probe_id"]], row, ticket.issued, now)
+        for row, (ticket, _) in zip(rows, readings, strict=True)
+        if row["host_probe_id"] in probes
+    ]
     # A time that is yet to come would stay when everything around it has gone.
     add(db, [_point(one) for one in seen if one.finished < now + DAY])
     judged = watching.watch(db, seen, now)
@@ -143,11 +149,15 @@ _PROBES: Any = (
 )  # fmt: skip
 
 
-def _seen(probe: Any, row: dict[str, Any], now: float) -> Seen:
+def _seen(probe: Any, row: dict[str, Any], asked: float | None, now: float) -> Seen:
     *known, newest = probe
     if newest is not None and newest > now + _AHEAD_SECONDS:
         newest = None  # it was kept while a clock was ahead
-    values: list[Any] = [*known, newest, row["ret_code"], row["data"], row["value"], row["error"], row["finished"]]
+    finished = row["finished"]
+    if asked is not None and not asked - _OFF_SECONDS <= finished <= now + _OFF_SECONDS:
+        # Before it was asked for, or yet to come: the agent's clock is off, and must not keep its probes from being judged.
+        finished = asked
+    values: list[Any] = [*known, newest, row["ret_code"], row["data"], row["value"], row["error"], finished]
     return Seen(*values)
 
 

@@ -305,7 +305,8 @@ notification = Table(
     Column("trouble", Text),
     # Of those that go together, from the first try on; Message-ID and webhook id follow from it.
     Column("batch", String(32), index=True),
-    # Who has it already, and who will not have it, where a mail server told recipients apart.
+    # Who has it already, and who will not have it, where a mail server told recipients apart; since when a webhook's
+    # receiver refuses it.
     Column("progress", JSON),
     Index(
         "notification_waiting",
@@ -349,6 +350,14 @@ inventory = Table(
     # Somebody edited it there by hand.
     Column("changed", Boolean, nullable=False),
     Column("help", Text),
+    Column("reported", Double, nullable=False),
+)
+
+inventory_report = Table(
+    "inventory_report",
+    metadata,
+    # Hosts that have told all of their sensors, and when last; one without any has no row above.
+    Column("host_id", ForeignKey("host.id", ondelete="CASCADE"), primary_key=True),
     Column("reported", Double, nullable=False),
 )
 

@@ -69,20 +69,24 @@ class Ledger:
             incidents.change(self._db, incident.id, {"closed": self._now, "flapping": False, "withheld": None})
             self._events.append(event(incident.id, self._now, "removed", incident.state, text))
 
-    def release(self, key: Key) -> None:
-        """Tell of an incident that was held back, if nothing holds it back any more."""
+    def reconsider(self, key: Key) -> None:
+        """Hold back what is not told yet, if something does so now; tell of what was held back, if nothing does any more."""
         subject, incident = self._subjects.get(key), self._open.get(key)
-        if subject is None or incident is None or incident.withheld is None:
+        if subject is None or incident is None:
             return
         held = self._telling.held_by(subject)
-        if held is None and incident.acknowledged is not None:
+        if held == incident.withheld:
+            return
+        if held is not None:
+            # What waits was taken back already where another thing held it back until now.
+            if self._telling.take_back(incident, all_untried=True) or incident.withheld is not None:
+                self._withhold(incident, held)
+        elif incident.acknowledged is not None:
             self._update(incident, withheld=None)
-        elif held is None:
+        else:
             what = Told.FLAPPING if incident.flapping else Told.PROBLEM
             news = News(what, incident.state, incident.opened, incident.message, incident.value)
             self._tell(incident, subject, news, f"{incident.withheld} is over")
-        elif held != incident.withheld:
-            self._update(incident, withheld=held)
 
     def finish(self) -> None:
         """Write what is left to be written."""
@@ -123,10 +127,8 @@ class Ledger:
     def _tell(self, incident: Incident, subject: Subject, news: News, why: str = "") -> None:
         held = self._telling.held_by(subject)
         if held is not None:
-            self._telling.take_back(incident)
-            if held != incident.withheld:
-                self._update(incident, withheld=held)
-                self._add_event(incident, "withheld", f"nobody is told because of {held}")
+            self._telling.take_back(incident, all_untried=True)
+            self._withhold(incident, held)
             return
         if self._telling.problem(incident, subject, news, incident.state):
             self._update(incident, told=self._now, withheld=None)
@@ -134,6 +136,11 @@ class Ledger:
             self._update(incident, withheld=None)
         if why:
             self._add_event(incident, "told", why)
+
+    def _withhold(self, incident: Incident, held: str) -> None:
+        if held != incident.withheld:
+            self._update(incident, withheld=held)
+            self._add_event(incident, "withheld", f"nobody is told because of {held}")
 
     def _close(self, incident: Incident, subject: Subject, news: News) -> None:
         told = self._telling.recovery(incident, subject, news)

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
+from monagent.server.alerts.carriers.requests import shown_target
 from monagent.server.schema import host, host_probe, incident_event, notification
 from monagent.server.schema import incident as table
 
@@ -47,7 +48,9 @@ def shown(db: Connection, number: int) -> dict[str, Any] | None:
     return {
         **row,
         "events": [dict(one) for one in db.execute(events).mappings()],
-        "notifications": [dict(one) for one in db.execute(told).mappings()],
+        "notifications": [
+            {**one, "target": shown_target(one["channel"], one["target"])} for one in db.execute(told).mappings()
+        ],
     }
 
 

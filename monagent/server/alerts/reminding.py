@@ -1,20 +1,21 @@
-"""The job that tells again of what goes on and nobody has in hand."""
+"""The job that tells again of what goes on and nobody has in hand, and tells it those whom an alert named only later."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select
 
 from monagent.alarms.watch import Told
-from monagent.server.alerts import incidents, rules
-from monagent.server.alerts.claiming import claim
+from monagent.server.alerts import incidents, rules, withholding
+from monagent.server.alerts.carriers.parcels import WAITING
 from monagent.server.alerts.incidents import OPEN, Incident, event
 from monagent.server.alerts.rules import AlertRule, Target
-from monagent.server.alerts.subjects import Subject, subjects
-from monagent.server.alerts.telling import FAILED, WAITING, News, Telling
+from monagent.server.alerts.subjects import Key, Subject, claim, subjects
+from monagent.server.alerts.telling import Telling
+from monagent.server.alerts.withholding import Hold
 from monagent.server.database import Database
 from monagent.server.schema import incident as table
 from monagent.server.schema import notification
@@ -23,17 +24,49 @@ EVERY_SECONDS = 30.0
 TOGETHER, ROUNDS = 200, 1_000
 """Incidents in one transaction; transactions in one run."""
 
-_OPEN = OPEN.where(table.c.told.is_not(None), table.c.acknowledged.is_(None), table.c.withheld.is_(None))
+_OPEN = OPEN.where(table.c.acknowledged.is_(None), table.c.withheld.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
-class _Last:
-    """What one target was told of an incident last, and when."""
+class Last:
+    """When one target was told of an incident last, or it was tried; `waits`: that it is told something is still to come."""
 
-    incident_id: int
-    target: Target
     at: float
     waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """Something that a target is to be told, not before `due`."""
+
+    what: Told
+    rule: AlertRule
+    target: Target
+    due: float
+
+
+def owed(
+    defined: Iterable[AlertRule], subject: Subject, incident: Incident, lasts: Mapping[Target, Last], now: float
+) -> list[Owed]:
+    """Who is to be told of an incident now. Whoever waits for something of it already is not sent more.
+
+    Args:
+        defined: all alerts.
+        subject: what the incident is about.
+        incident: one that is open, that nobody has in hand and nothing holds back.
+        lasts: of all whom it was tried to tell of it.
+        now: seconds since the epoch.
+    """
+    first = Told.FLAPPING if incident.flapping else Told.PROBLEM
+    found = []
+    for rule in defined:
+        for target in rule.targets if rule.wants(subject, incident.state) else ():
+            last = lasts.get(target)
+            if last is None:
+                found.append(Owed(first, rule, target, max(now, incident.opened + rule.delay)))
+            elif rule.remind > 0 and not last.waits and now - last.at >= rule.remind:
+                found.append(Owed(Told.REMINDER, rule, target, now))
+    return found
 
 
 class Reminding:
@@ -45,76 +78,64 @@ class Reminding:
     def run(self, now: float) -> None:
         """Look once. `now`: seconds since the epoch."""
         with self._database.read() as db:
-            remind = {rule.name: rule for rule in rules.load(db) if rule.remind > 0}
-        if not remind:
-            return
-        least = min(rule.remind for rule in remind.values())
+            defined, holds = rules.load(db), withholding.load(db, now)
         after = 0
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS if defined else 0):
             with self._database.read() as db:
-                found = [Incident(*row) for row in db.execute(_page(after, now - least))]
-                due = _due(_last(db, [one.id for one in found], set(remind)), remind, now)
-            if due:
-                self._remind([one for one in found if one.id in due], remind, now)
+                found = [Incident(*row) for row in db.execute(_OPEN.where(table.c.id > after).limit(TOGETHER))]
+                keys = _look(db, found, defined, holds, now)
+            if keys:
+                self._tell(set(keys), defined, holds, now)
             if len(found) < TOGETHER:
                 return
             after = found[-1].id
 
-    def _remind(self, found: Sequence[Incident], remind: dict[str, AlertRule], now: float) -> None:
+    def _tell(self, keys: set[Key], defined: Sequence[AlertRule], holds: Sequence[Hold], now: float) -> None:
         with self._database.write() as db:
-            keys = claim(db, self._database, {one.key for one in found})
-            known = subjects(db, keys)
-            still = incidents.open_incidents(db, keys)
+            still = incidents.open_incidents(db, claim(db, self._database, keys)).values()
+            free = [one for one in still if one.acknowledged is None and one.withheld is None]
             telling = Telling(db, now)
             events: list[dict[str, Any]] = []
-            # Looked at anew: another process may have reminded of it, or somebody has taken it in hand.
-            due = _due(_last(db, [one.id for one in still.values()], set(remind)), remind, now)
-            for key, one in still.items():
-                subject = known.get(key)
-                if subject is None or one.acknowledged is not None or one.withheld is not None or one.id not in due:
-                    continue
-                told = _tell(telling, one, subject, [(remind[target.rule], target) for target in due[one.id]])
-                if told:
-                    incidents.change(db, one.id, {"told": now})
-                    events.append(event(one.id, now, "reminder", one.state, f"{told} notifications"))
+            # Looked at anew: another process may have told it, or somebody has taken it in hand.
+            for one, subject, due in _look(db, free, defined, holds, now).values():
+                for each in due:
+                    telling.to_one(one, subject, each.what, each.rule, each.target, each.due)
+                incidents.change(db, one.id, {"told": now})
+                events += [_event(one, due, now)]
             telling.flush()
             incidents.add_events(db, events)
 
 
-def _tell(telling: Telling, one: Incident, subject: Subject, whom: Sequence[tuple[AlertRule, Target]]) -> int:
-    if telling.held_by(subject) is not None:
-        return 0
-    news = News(Told.REMINDER, one.state, one.opened, one.message, one.value)
-    whom = [(rule, target) for rule, target in whom if rule.wants(subject, one.state) and target in rule.targets]
-    for rule, target in whom:
-        telling.remind(one, subject, news, rule, target)
-    return len(whom)
+def _look(
+    db: Connection, found: Sequence[Incident], defined: Sequence[AlertRule], holds: Sequence[Hold], now: float
+) -> dict[Key, tuple[Incident, Subject, list[Owed]]]:
+    """Of these incidents those of which somebody is to be told something now."""
+    known, lasts = subjects(db, [one.key for one in found]), _lasts(db, [one.id for one in found])
+    looked = {}
+    for one in found:
+        subject = known.get(one.key)
+        if subject is None or not subject.active or withholding.holding(holds, subject) is not None:
+            continue
+        if due := owed(defined, subject, one, lasts.get(one.id, {}), now):
+            looked[one.key] = one, subject, due
+    return looked
 
 
-def _due(lasts: Sequence[_Last], remind: dict[str, AlertRule], now: float) -> dict[int, list[Target]]:
-    """Whom to remind of which incident. Who waits for something of it already is not sent more."""
-    found: dict[int, list[Target]] = {}
-    for last in lasts:
-        if not last.waits and now - last.at >= remind[last.target.rule].remind:
-            found.setdefault(last.incident_id, []).append(last.target)
-    return found
+def _event(one: Incident, due: Sequence[Owed], now: float) -> dict[str, Any]:
+    again = all(each.what is Told.REMINDER for each in due)
+    text = f"{len(due)} notifications" if again else "whom an alert named only after it was opened is told"
+    return event(one.id, now, "reminder" if again else "told", one.state, text)
 
 
-def _page(after: int, told_before: float) -> Any:
-    return _OPEN.where(table.c.id > after, table.c.opened <= told_before).limit(TOGETHER)
-
-
-def _last(db: Connection, ids: Sequence[int], names: set[str]) -> list[_Last]:
-    if not ids:
-        return []
+def _lasts(db: Connection, ids: Sequence[int]) -> dict[int, dict[Target, Last]]:
     c = notification.c
     waiting = func.sum(case((c.state == WAITING, 1), else_=0))
     statement = (
         select(c.incident_id, c.rule, c.channel, c.target, func.max(func.coalesce(c.sent, c.created)), waiting)
-        .where(c.incident_id.in_(ids), c.rule.in_(names), c.state != FAILED)
+        .where(c.incident_id.in_(ids))
         .group_by(c.incident_id, c.rule, c.channel, c.target)
     )
-    return [
-        _Last(number, Target(rule, channel, target), at, bool(waits))
-        for number, rule, channel, target, at, waits in db.execute(statement)
-    ]
+    found: dict[int, dict[Target, Last]] = {}
+    for number, rule, channel, target, at, waits in db.execute(statement):
+        found.setdefault(number, {})[Target(rule, channel, target)] = Last(at, bool(waits))
+    return found

@@ -49,13 +49,12 @@ class Removing:
 
 _p = host_probe.c
 _is_open = table.c.closed.is_(None)
-_UNWATCHED: Any = select(_p.id, _p.host_id, _p.active).where(
-    or_(~_p.active, _p.stale.is_not(None) & _p.every.is_(None) & _p.cron.is_(None))
-)
+_is_unwatched = or_(~_p.active, _p.stale.is_not(None) & _p.every.is_(None) & _p.cron.is_(None))
+_UNWATCHED: Any = select(_p.id, _p.host_id, _p.active).where(_is_unwatched)
 _GONE: Any = (
     select(_p.id)
     .join_from(host_probe, table, (table.c.host_probe_id == _p.id) & _is_open)
-    .where(or_(~_p.active, _p.stale.is_not(None) & _p.every.is_(None) & _p.cron.is_(None)))
+    .where(_is_unwatched)
     .order_by(_p.id)
     .limit(TOGETHER)
 )

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 
 from monagent.errors import Refused
+from monagent.server.alerts.releasing import Releasing
 from monagent.server.database import Database
 from monagent.server.schema import host, host_probe
 from monagent.server.schema import silence as table
@@ -17,7 +18,7 @@ LONGEST_SECONDS = 366 * 86_400.0
 
 
 def silence(database: Database, whom: Mapping[str, str | None], ends: float, by: str, note: str, now: float) -> int:
-    """Begin a silence now.
+    """Begin a silence now. What waits to be told, and was not tried yet, is held back at once.
 
     Args:
         database: where it is kept.
@@ -44,7 +45,9 @@ def silence(database: Database, whom: Mapping[str, str | None], ends: float, by:
     with database.write() as db:
         _check(db, named)
         values = {**named, "begins": now, "ends": ends, "by": by[:255], "note": note[:NOTE_LIMIT]}
-        return int(db.execute(insert(table).values(values).returning(table.c.id)).scalar_one())
+        number = int(db.execute(insert(table).values(values).returning(table.c.id)).scalar_one())
+    Releasing(database).run(now)
+    return number
 
 
 def _check(db: Connection, named: Mapping[str, str | None]) -> None:

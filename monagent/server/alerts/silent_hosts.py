@@ -10,7 +10,6 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, literal, null,
 
 from monagent.alarms.watch import OK, Told
 from monagent.mail.views import moment
-from monagent.server.alerts.ages import age
 from monagent.server.alerts.incidents import SILENT
 from monagent.server.alerts.lateness import MISSED, OVERDUE_SECONDS, overdue_after, overdue_by_cron
 from monagent.server.alerts.ledger import Ledger
@@ -19,6 +18,7 @@ from monagent.server.alerts.telling import News
 from monagent.server.alerts.vigil import Patience
 from monagent.server.database import Database
 from monagent.server.schema import host, host_probe
+from monagent.server.times import age
 
 TOGETHER = 100
 """Hosts in one transaction."""

@@ -9,14 +9,7 @@ from sqlalchemy import and_, bindparam, or_, select, update
 
 from monagent.alarms.watch import UNKNOWN, Told
 from monagent.mail.views import moment
-from monagent.server.alerts.lateness import (
-    HISTORY_SECONDS,
-    MISSED,
-    OVERDUE_SECONDS,
-    history_after,
-    overdue_after,
-    overdue_by_cron,
-)
+from monagent.server.alerts.lateness import MISSED, OVERDUE_SECONDS, overdue_after, overdue_by_cron
 from monagent.server.alerts.ledger import Ledger
 from monagent.server.alerts.memory import STALE, gone_stale
 from monagent.server.alerts.subjects import chunks
@@ -42,16 +35,8 @@ class _Late:
     cron: str | None
     timezone: str | None
     phase: float
-    finished: float | None
     received: float | None
     seen: float
-
-    @property
-    def last(self) -> float | None:
-        """When it was heard of. What was too old when it came says nothing of the time when it came."""
-        if self.received is None or self.finished is None:
-            return self.received
-        return self.finished if self.received - self.finished > history_after(self.every) else self.received
 
     def deadline(self, since: float) -> float:
         """Until when there must be a result."""
@@ -96,9 +81,9 @@ class StaleProbes:
             self._call_stale({number: overdue[number] for number in together}, now)
 
     def _is_overdue(self, one: _Late, now: float, began: float) -> bool:
-        last = one.last
-        deadline = None if last is None else one.deadline(last)
-        since = max(self._patience.since(one.id, last, deadline, now), began)
+        # By our clock alone: one step of an agent's clock would make all of its probes stale at once.
+        deadline = None if one.received is None else one.deadline(one.received)
+        since = max(self._patience.since(one.id, one.received, deadline, now), began)
         # Its host was heard of when this was late already; else it is the host that is late.
         return min(now, one.seen) > one.deadline(since)
 
@@ -121,12 +106,7 @@ class StaleProbes:
 def _silence(row: Any) -> str:
     if row.received is None:
         return "there was never a result, although the host hands in others"
-    if row.received - row.finished > history_after(row.every):
-        return (
-            f"its results are too old when they come: the newest is of {moment(row.finished)}, and came at "
-            f"{moment(row.received)}; look at the clock of the host, and at the log of its agent"
-        )
-    return f"no newer result has come since {moment(row.received)}, although the host hands in others"
+    return f"no result has come since {moment(row.received)}, although the host hands in others"
 
 
 _now: Any = bindparam("now")
@@ -134,10 +114,9 @@ _MAY_BE_LATE = or_(
     _p.received.is_(None),
     and_(_p.every.is_not(None), _p.received < _now - OVERDUE_SECONDS, _p.received < _now - MISSED * _p.every),
     and_(_p.cron.is_not(None), _p.received < _now - OVERDUE_SECONDS),
-    _p.received - _p.finished > HISTORY_SECONDS,
 )
 _LATE = (
-    select(_p.id, _p.every, _p.cron, _p.timezone, _p.phase, _p.finished, _p.received, _h.seen)
+    select(_p.id, _p.every, _p.cron, _p.timezone, _p.phase, _p.received, _h.seen)
     .join_from(host_probe, host)
     .where(
         _p.active, _p.due.is_not(None), _p.stale.is_(None), _h.silent.is_(None),
@@ -146,11 +125,7 @@ _LATE = (
     .order_by(_p.id)
     .limit(PAGE)
 )  # fmt: skip
-_SILENT = (
-    select(_p.id, _p.host_id, _p.every, _p.finished, _p.received, _p.watch)
-    .where(_p.active, _p.stale.is_(None))
-    .order_by(_p.id)
-)
+_SILENT = select(_p.id, _p.host_id, _p.received, _p.watch).where(_p.active, _p.stale.is_(None)).order_by(_p.id)
 _MARK = (
     update(host_probe)
     .where(_p.id == bindparam("of"))

@@ -1,6 +1,7 @@
 """Put notifications of incidents into the outbox: to whom the rules say, unless something holds them back.
 
-A notification whose delay is not over yet can be taken back. Whoever was told of a problem is told of its end.
+A notification that nobody has tried to send can be taken back. Whoever was told of a problem is told of its end, and so is
+whoever it was tried to tell: who did not confirm may have it all the same.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from sqlalchemy import Connection, delete, insert, select
 
 from monagent.alarms.watch import OK, Told
 from monagent.server.alerts import rules, withholding
+from monagent.server.alerts.carriers.parcels import WAITING
 from monagent.server.alerts.incidents import Incident
 from monagent.server.alerts.rules import AlertRule, Target
 from monagent.server.alerts.subjects import Subject
 from monagent.server.schema import notification as table
-
-WAITING, FAILED = "waiting", "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,39 +92,45 @@ class Telling:
             How many notifications that makes.
         """
         self.take_back(incident)
-        told = self.told_of(incident)
+        told = self._told_of(incident)
         for target, content in told.items():
             kept = {name: content[name] for name in ("language", "secret_file") if name in content}
             whole = {**_about(incident, subject, news, OK), **kept}
             self._rows.append(self._row(incident, target, Told.RECOVERY, whole, self._now))
         return len(told)
 
-    def remind(self, incident: Incident, subject: Subject, news: News, rule: AlertRule, target: Target) -> None:
-        """Tell one target again."""
+    def to_one(
+        self, incident: Incident, subject: Subject, what: Told, rule: AlertRule, target: Target, due: float
+    ) -> None:
+        """Tell one target alone how it is; not before `due`."""
+        news = News(what, incident.state, incident.opened, incident.message, incident.value)
         content = _content(incident, subject, news, incident.state, rule)
-        self._rows.append(self._row(incident, target, Told.REMINDER, content, self._now))
+        self._rows.append(self._row(incident, target, what, content, due))
 
-    def take_back(self, incident: Incident) -> dict[Target, float]:
+    def take_back(self, incident: Incident, *, all_untried: bool = False) -> dict[Target, float]:
         """Delete the notifications of an incident whose delay is not over.
+
+        Args:
+            incident: whose.
+            all_untried: those, too, that are due and that nobody has tried to send.
 
         Returns:
             Where each of them was to go, and when.
         """
         self.flush()
         c = table.c
-        condition = (c.incident_id == incident.id, c.state == WAITING, c.attempts == 0, c.next_try > self._now)
-        gone = delete(table).where(*condition).returning(c.rule, c.channel, c.target, c.next_try)
-        return {Target(row.rule, row.channel, row.target): row.next_try for row in self._db.execute(gone)}
+        gone = delete(table).where(c.incident_id == incident.id, c.state == WAITING, c.attempts == 0)
+        if not all_untried:
+            gone = gone.where(c.next_try > self._now)
+        rows = self._db.execute(gone.returning(c.rule, c.channel, c.target, c.next_try))
+        return {Target(row.rule, row.channel, row.target): row.next_try for row in rows}
 
-    def told_of(self, incident: Incident) -> dict[Target, Mapping[str, Any]]:
-        """Who was told of it, or will be for sure, and what last."""
+    def _told_of(self, incident: Incident) -> dict[Target, Mapping[str, Any]]:
+        """Whom it was tried to tell of it, or will be for sure, and what last."""
         self.flush()
         c = table.c
-        rows = self._db.execute(
-            select(c.rule, c.channel, c.target, c.content)
-            .where(c.incident_id == incident.id, c.state != FAILED)
-            .order_by(c.id)
-        )
+        statement = select(c.rule, c.channel, c.target, c.content).where(c.incident_id == incident.id).order_by(c.id)
+        rows = self._db.execute(statement)
         return {Target(row.rule, row.channel, row.target): row.content for row in rows}
 
     def flush(self) -> None:

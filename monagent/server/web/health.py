@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from monagent.server.dispatcher import Dispatcher
 from monagent.server.web.calls import Calls
 
-THREADS = ("intake", "dispatcher", "courier", "carrier", "jobs", "jobs")
+THREADS = ("intake", "dispatcher", "courier", "carrier-mail", "carrier-webhook", "carrier-apprise", "jobs", "jobs")
 """Of a server, by name."""
 BEAT_SECONDS = 30.0
 """Longer than the pauses while the database is away, with the time to connect."""

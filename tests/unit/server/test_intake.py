@@ -166,7 +166,7 @@ def test_two_processes_keep_one_result_a_ticket(database: Database, host: Host) 
 def test_the_newest_reading_of_a_probe_is_kept_at_hand(database: Database, host: Host, intake: Intake) -> None:
     """What comes late does not take its place, and is in the sums all the same."""
     probe = with_probe(database)
-    issue(database, host, "new", "old", "ahead", host_probe_id=probe)
+    issue(database, host, "new", "old", "ahead", host_probe_id=probe, issued=NOW - 70)
     intake.take([delivery("new", "5")])
     intake.take([delivery("old", "3", at=NOW - 60), delivery("ahead", "9", at=NOW + 90_000)])
 
@@ -174,7 +174,24 @@ def test_the_newest_reading_of_a_probe_is_kept_at_hand(database: Database, host:
         (shown,) = latest(db)
         (sums,) = db.execute(select(schema.rollup_1h).where(schema.rollup_1h.c.start < NOW)).all()
     assert (shown.data, shown.finished, shown.state) == ("5", NOW, "ok")
-    assert (sums.n, sums.sum, sums.min, sums.max) == (2, 8.0, 3.0, 5.0)
+    assert (sums.n, sums.sum, sums.min, sums.max) == (3, 17.0, 3.0, 9.0)
+
+
+def test_a_host_whose_clock_is_off_is_judged_all_the_same(database: Database, host: Host, intake: Intake) -> None:
+    """By the time at which it was asked; the reading itself keeps its own time."""
+    probe = with_probe(database, critical="8")
+    states = []
+    for number, (data, off) in enumerate([("1", 0.0), ("9", 7200.0), ("1", -7200.0), ("9", -7200.0)]):
+        asked = NOW - 200 + 50 * number
+        issue(database, host, f"t{number}", host_probe_id=probe, issued=asked)
+        intake.take([delivery(f"t{number}", data, at=asked + 1 + off)])
+        with database.read() as db:
+            states.append(latest(db)[0].state)
+
+    assert states == ["ok", "critical", "ok", "critical"]
+    found = reading(database, "t3")
+    assert found is not None
+    assert found.finished == NOW - 49 - 7200
 
 
 def test_thresholds_make_the_state(database: Database, host: Host, intake: Intake) -> None:
@@ -182,7 +199,7 @@ def test_thresholds_make_the_state(database: Database, host: Host, intake: Intak
     probe = with_probe(database, warning="4", critical="8")
     states = []
     for number, data in enumerate(["1", "5", "9", "nan"]):
-        issue(database, host, f"t{number}", host_probe_id=probe)
+        issue(database, host, f"t{number}", host_probe_id=probe, issued=NOW)
         intake.take([delivery(f"t{number}", data, at=NOW + number)])
         with database.read() as db:
             states.append(latest(db)[0].state)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, insert, literal, select, text, update
 
+from monagent.errors import StoreAway
 from monagent.server import moves, schema
 from monagent.server.database import Database
 from monagent.server.moves import MoveJob, Moves
 from monagent.server.moving import ASKED, BACK, FAILED, MOVED, SENT, WAITING, Standing, Verdict, judge
+from monagent.server.pauses import SPREAD_SECONDS
 from monagent.server.records import Host
 from monagent.server.rollouts.verdicts import Answer
 from tests.unit.server.rollouts.fleet import Fleet
@@ -173,6 +177,89 @@ def test_a_move_can_be_begun_anew_and_forgotten(fleet: Fleet) -> None:
         job.run(fleet.now)
         assert states(fleet) == {"web1": BACK, "web2": SENT}
     with fleet.database.write() as db:
-        moves.forget(db, fleet.ids[:1])
+        moves.forget(db, fleet.database, fleet.ids[:1], fleet.now)
 
     assert states(fleet) == {"web2": SENT}
+
+
+def test_an_outcome_of_before_the_host_asked_again_says_nothing() -> None:
+    """It is of the try before that, and was told already."""
+    old = answered("failed", "x", ERROR)
+
+    assert judge(standing(ASKED, old, asked=500.0, seen=490.0), 502.0) is None
+    found = judge(standing(ASKED, old, asked=500.0, seen=490.0), 561.0)
+    assert found is not None
+    assert found.state == MOVED
+
+
+def test_hosts_that_are_here_again_are_not_all_checked_at_once(fleet: Fleet) -> None:
+    """But soon, and what one host has together."""
+    with fleet.database.write() as db:
+        moves.start(db, fleet.database, fleet.ids[:3], NEW, fleet.now)
+    for name in ("web1", "web2", "web3"):
+        ask(fleet, name)
+    paused = dues(fleet)
+    with fleet.database.write() as db:
+        moves.forget(db, fleet.database, fleet.ids[:3], fleet.now)
+    found = dues(fleet)
+
+    assert [due is None for due in paused.values()] == [True, True, True, False]
+    assert paused[fleet.ids[3]] == found.pop(fleet.ids[3])
+    assert all(due is not None and fleet.now <= due <= fleet.now + SPREAD_SECONDS for due in found.values())
+    assert len(set(found.values())) == 3
+
+
+def dues(fleet: Fleet) -> dict[int, float | None]:
+    """When the probe of each host is due."""
+    probe = schema.host_probe.c
+    with fleet.database.read() as db:
+        return {row.host_id: row.due for row in db.execute(select(probe.host_id, probe.due).order_by(probe.host_id))}
+
+
+def test_hosts_are_forgotten_while_their_results_are_kept(fleet: Fleet) -> None:
+    """Both lock probes by their ids: in two orders one of them would fail on PostgreSQL."""
+    first, second = fleet.ids[:2]
+    with fleet.database.write() as db:
+        columns = [column for column in schema.host_probe.c if column.name not in ("id", "probe")]
+        for id_ in (first, second):
+            more = select(literal("more"), *columns).where(schema.host_probe.c.host_id == id_)
+            db.execute(insert(schema.host_probe).from_select(["probe", *(one.name for one in columns)], more))
+        db.execute(update(schema.host_probe).values(due=None))
+        ids = {(row.host_id, row.probe): row.id for row in db.execute(select(schema.host_probe))}
+    errors: list[BaseException] = []
+
+    def forget() -> None:
+        try:
+            with fleet.database.write() as db:
+                moves.forget(db, fleet.database, [first, second], fleet.now)
+        except StoreAway as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=forget)
+    with fleet.database.write() as db:
+        lock(db, fleet.database, ids[second, "space"])
+        thread.start()
+        until_somebody_waits(fleet.database)
+        lock(db, fleet.database, ids[first, "more"])
+    thread.join(30)
+
+    assert errors == []
+
+
+def lock(db: Connection, database: Database, probe_id: int) -> None:
+    """Keep a probe's row from others."""
+    probe = schema.host_probe.c
+    db.execute(database.locking(select(probe.id).where(probe.id == probe_id))).all()
+
+
+def until_somebody_waits(database: Database) -> None:
+    """For a row; on SQLite nobody comes so far while another one writes."""
+    waiting = text(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
+    until = time.monotonic() + 10
+    while database.is_postgresql and time.monotonic() < until:
+        with database.read() as db:
+            if db.scalar(waiting):
+                return
+        time.sleep(0.01)

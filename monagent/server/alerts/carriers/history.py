@@ -9,6 +9,8 @@ from monagent.server.schema import host, host_probe, reading
 
 COUNT = 500
 SPAN_SECONDS = 2 * 86_400.0
+LARGEST = 1e300
+"""That is plotted: between the ends of a plot there must be a number, too."""
 
 
 def recent(database: Database, host_name: str, probe: str, now: float) -> list[tuple[float, float | None]]:
@@ -32,4 +34,9 @@ def recent(database: Database, host_name: str, probe: str, now: float) -> list[t
             .order_by(reading.c.finished.desc())
             .limit(COUNT)
         )
-        return [(row.finished, row.value) for row in reversed(db.execute(statement).all())]
+        return [(row.finished, plottable(row.value)) for row in reversed(db.execute(statement).all())]
+
+
+def plottable(value: float | None) -> float | None:
+    """The number, or the nearest one that can be plotted."""
+    return None if value is None else max(min(value, LARGEST), -LARGEST)

@@ -1,54 +1,20 @@
-"""The thread that sends notifications: claim, send outside of any transaction, write down how it ended.
-
-A row is claimed by moving its next try ahead, so each goes through one process; one that is killed leaves it to whoever
-finds it after the lease, who sends it again under the same identity.
-"""
+"""Send the notifications that wait: each channel by a thread of its own, so that one that hangs keeps up no other."""
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from monagent.errors import Refused, StoreAway, StoreError, Unavailable
-from monagent.mail.text import one_line
-from monagent.server.alerts.carriers import parcels
-from monagent.server.alerts.carriers.gates import Gates
-from monagent.server.alerts.carriers.parcels import FAILED, LATER, SENT, Parcel, Verdict
-from monagent.server.alerts.carriers.shelf import LEASE_SECONDS, Shelf
+from monagent.server.alerts.carriers.lane import Channel, Lane
+from monagent.server.alerts.carriers.shelf import Shelf
 from monagent.server.database import Database
 
-log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
-"""Other processes put notifications there, too."""
-AWAY_SECONDS = (1.0, 60.0)
-"""Between tries to reach the database: the first, and the longest."""
-
-
-class Channel(Protocol):
-    """One way out. Used by the carrier's thread alone. `shared`: all of its targets are reached through one server."""
-
-    shared: bool
-
-    def send(self, parcel: Parcel) -> Verdict:
-        """Send it once.
-
-        Raises:
-            Unavailable: nobody is there to take it; the target is left alone for a while.
-            Refused: it cannot be sent as it is.
-            StoreAway: what it tells cannot be read now.
-        """
-
-    def rest(self) -> None:
-        """There is nothing to send for now."""
+__all__ = ["Carrier", "Channel"]
 
 
 class Carrier:
-    """Sends what waits. `wake()` and `status()` may be called from any thread."""
+    """The lanes of one process. Any thread may use it."""
 
     def __init__(
         self, database: Database, channels: Mapping[str, Channel], clock: Callable[[], float] = time.time
@@ -60,32 +26,36 @@ class Carrier:
             clock: seconds since the epoch.
         """
         self._shelf = Shelf(database)
-        self._channels = channels
-        self._clock = clock
-        self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._gates = Gates(frozenset(name for name, channel in channels.items() if channel.shared))
-        self._thread = threading.Thread(target=self._run, name="carrier", daemon=True)
-        self.trouble = ""
+        self._lanes = [
+            Lane(database, name, channel, channels.keys() - {name}, clock) for name, channel in channels.items()
+        ]
 
     def start(self) -> None:
         """Start sending."""
-        self._thread.start()
+        for lane in self._lanes:
+            lane.start()
 
     def stop(self, deadline: float) -> None:
         """Stop after what is under way, or at `deadline` (monotonic seconds); what is left waits in the database."""
-        self._stopping.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(max(0.0, deadline - time.monotonic()))
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            lane.join(deadline)
 
     def wake(self) -> None:
         """There is something new to send."""
-        self._woken.set()
+        for lane in self._lanes:
+            lane.wake()
+
+    @property
+    def trouble(self) -> str:
+        """What keeps everything from being sent; empty when nothing does."""
+        return next((lane.trouble for lane in self._lanes if lane.trouble), "")
 
     def ailing(self) -> str:
-        """What is wrong with the thread."""
-        return "" if self._thread.is_alive() else "the thread that sends notifications is gone"
+        """What is wrong with the threads."""
+        gone = [lane.name for lane in self._lanes if not lane.is_alive]
+        return f"the thread that sends notifications by {', '.join(gone)} is gone" if gone else ""
 
     def status(self) -> dict[str, Any]:
         """How many wait, since when the oldest does, how many were given up, and what keeps all of them.
@@ -94,117 +64,3 @@ class Carrier:
             StoreAway: the database is away.
         """
         return {**self._shelf.status(), "trouble": self.trouble}
-
-    # -- the loop -----------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        away = 0.0
-        while not self._stopping.is_set():
-            self._woken.clear()
-            try:
-                wait = self._turn()
-                away, self.trouble = 0.0, ""
-            except StoreError as error:
-                if not away:
-                    log.warning("no notification can be sent now: %s", error)
-                wait = away = min(max(away * 2, AWAY_SECONDS[0]), AWAY_SECONDS[1])
-                self.trouble = str(error)
-            except Exception:  # the top of the thread: sending must go on whatever one notification did
-                log.exception("sending a notification failed unexpectedly; it is tried again after its lease")
-                wait = LOOK_SECONDS
-            if wait:
-                self._woken.wait(wait)
-        for channel in self._channels.values():
-            channel.rest()
-
-    def _turn(self) -> float:
-        """Send one parcel; seconds to wait before the next turn."""
-        now = self._clock()
-        due = self._shelf.next_due()
-        if due is None or due > now:
-            return self._rest(due, now)
-        parcel, ripe_at = self._shelf.claim(now, self._gates.channels(now), self._gates.targets(now))
-        if parcel is None:
-            return self._rest(ripe_at, now)
-        with self._kept(parcel):
-            verdict = parcels.judged(parcel, self._sent(parcel), self._clock())
-        self._settle(parcel, verdict)
-        return 0.0
-
-    def _rest(self, until: float | None, now: float) -> float:
-        for channel in self._channels.values():
-            channel.rest()
-        return LOOK_SECONDS if until is None else min(max(until - now, 0.05), LOOK_SECONDS)
-
-    # -- one parcel ---------------------------------------------------------------------------------------------
-
-    def _sent(self, parcel: Parcel) -> Verdict:
-        channel = self._channels.get(parcel.channel)
-        if channel is None:
-            return Verdict(FAILED, f'this server has no way to send by "{one_line(parcel.channel, 20)}"')
-        try:
-            return channel.send(parcel)
-        except Unavailable as error:
-            return Verdict(LATER, str(error), away=True)
-        except Refused as error:
-            return Verdict(FAILED, str(error))
-
-    def _settle(self, parcel: Parcel, verdict: Verdict) -> None:
-        """Write it down, however long the database is away: the target has it now, and must not get it again."""
-        now = self._clock()
-        next_try = now + parcels.pause(parcel.attempts)
-        _tell(parcel, verdict, next_try - now)
-        pause = AWAY_SECONDS[0]
-        while True:
-            try:
-                self._shelf.settle(parcel, verdict, now, next_try)
-                break
-            except StoreAway as error:
-                self.trouble = str(error)
-                if self._stopping.wait(pause):
-                    raise
-                pause = min(pause * 2, AWAY_SECONDS[1])
-        if verdict.away:
-            self._gates.shut(parcel.channel, parcel.target, now)
-        elif self._gates.open(parcel.channel, parcel.target):
-            shared = self._channels[parcel.channel].shared
-            self._shelf.hurry(parcel.channel, None if shared else parcel.target, now)
-
-    @contextmanager
-    def _kept(self, parcel: Parcel) -> Iterator[None]:
-        """A slow mail server may take longer than a lease; nobody else is to send it meanwhile."""
-        done = threading.Event()
-
-        def keep() -> None:
-            while not done.wait(LEASE_SECONDS / 3):
-                try:
-                    self._shelf.renew(parcel, self._clock())
-                except StoreError as error:
-                    log.warning("the claim on notification %d cannot be renewed: %s", parcel.ids[0], error)
-
-        keeper = threading.Thread(target=keep, name="carrier-lease", daemon=True)
-        keeper.start()
-        try:
-            yield
-        finally:
-            done.set()
-            keeper.join(LEASE_SECONDS)
-
-
-def _tell(parcel: Parcel, verdict: Verdict, pause: float) -> None:
-    level, more = {
-        SENT: (logging.INFO, verdict.trouble),
-        LATER: (logging.WARNING, f"again in {pause:.0f} s: {verdict.trouble}"),
-        FAILED: (logging.ERROR, f"{verdict.trouble}; monserver notification retry sends it again"),
-    }[verdict.outcome]
-    log.log(
-        level,
-        "notification %s id=%d count=%d rule=%s channel=%s attempt=%d %s",
-        verdict.outcome,
-        parcel.ids[0],
-        len(parcel.notes),
-        one_line(parcel.rule, 100),
-        parcel.channel,
-        parcel.attempts,
-        one_line(more),
-    )

@@ -21,7 +21,10 @@ LEAST_TRIES = 10
 """Before anything is given up: the server itself may have been off for days."""
 GATHERED = ("problem", "recovery", "flapping", "settled", "reminder")
 """What may go together with others; a report or a test goes alone."""
-SENT, LATER, FAILED = "sent", "later", "failed"
+WAITING, SENT, FAILED = "waiting", "sent", "failed"
+"""States of a row."""
+LATER = "later"
+"""Beside sent and failed: how a try may end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,19 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What became of a mail's recipients so far: how many have it, who waits still, and who was refused and why."""
+    """What became of a parcel so far.
+
+    Attributes:
+        taken: how many of a mail's recipients have it.
+        left: which of them wait still.
+        lost: who was refused, and why.
+        refused: since when a webhook's receiver says that it never will take it.
+    """
 
     taken: int = 0
     left: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    refused: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +99,15 @@ class Verdict:
         outcome: sent, later or failed.
         trouble: why it was not taken, or not by all.
         away: the target cannot be reached; others for it need not be tried now.
-        progress: of a mail's recipients.
+        progress: what is to be remembered of it.
+        apart: what went together is tried one by one from now on.
     """
 
     outcome: str
     trouble: str = ""
     away: bool = False
     progress: Progress | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from monagent.errors import BadArguments
 from monagent.server.alerts import rules
 from monagent.server.alerts.carriers.events import check_of
-from monagent.server.alerts.carriers.parcels import FAILED, SENT
-from monagent.server.alerts.carriers.shelf import WAITING
+from monagent.server.alerts.carriers.parcels import FAILED, SENT, WAITING
 from monagent.server.alerts.carriers.words import words
 from monagent.server.database import Database
 from monagent.server.schema import notification as table
@@ -81,7 +80,7 @@ def retry(database: Database, number: int, now: float) -> int:
             raise BadArguments(f"notification {number} was sent already")
         with_it = table.c.batch == row.batch if row.batch else table.c.id == number
         if row.state == WAITING:
-            # Whoever is at it just now has it for the rest of its lease.
+            # Tried before, and without a trouble: whoever is at it just now has it for the rest of its lease.
             idle = row.trouble is not None or row.attempts == 0
             values: dict[str, Any] = {"next_try": now} if idle else {}
         else:

@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, or_, select, update
 
 from monagent.server.alerts.carriers.parcels import (
     FAILED,
     LATER,
     SENT,
+    WAITING,
     Note,
     Parcel,
     Plan,
@@ -28,8 +29,6 @@ LEASE_SECONDS = 120.0
 """Whoever claims a row has it for so long, and longer while it says so."""
 LOOKED_AT = 2_000
 """Rows at once."""
-WAITING = "waiting"
-"""With a trouble: for its next try. Without one, and tried before: somebody is at it, or was when it died."""
 TROUBLE_LIMIT = 500
 EARLIER = 20
 """Batches that a mail refers to."""
@@ -41,34 +40,39 @@ class Shelf:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def next_due(self) -> float | None:
-        """When the next row may be tried; None: nothing waits."""
+    def next_due(self, others: Collection[str] = ()) -> float | None:
+        """When the next row may be tried; None: nothing waits.
+
+        Args:
+            others: channels that do not count.
+        """
+        waits = table.c.state == WAITING, table.c.channel.not_in(list(others))
         with self._database.read() as db:
-            found: float | None = db.scalar(select(func.min(table.c.next_try)).where(table.c.state == WAITING))
+            found: float | None = db.scalar(select(func.min(table.c.next_try)).where(*waits))
         return found
 
     def claim(
-        self, now: float, channels: Collection[str] = (), targets: Collection[str] = ()
+        self, now: float, others: Collection[str] = (), targets: Collection[str] = ()
     ) -> tuple[Parcel | None, float | None]:
         """Take what may go now; no other process has it until the lease runs out.
 
         Args:
             now: seconds since the epoch.
-            channels: that are left alone for a while.
-            targets: that are, too.
+            others: channels that are left alone.
+            targets: that are left alone for a while.
 
         Returns:
             The parcel; None: there is none now. And when to look again for what gathers.
         """
         with self._database.write() as db:
-            found = self._planned(db, now, channels, targets)
+            found = self._planned(db, now, others, targets)
             for group in found.ready:
                 parcel = self._taken(db, group, now)
                 if parcel is not None:
                     return parcel, found.ripe_at
         return None, found.ripe_at
 
-    def _planned(self, db: Connection, now: float, channels: Collection[str], targets: Collection[str]) -> Plan:
+    def _planned(self, db: Connection, now: float, others: Collection[str], targets: Collection[str]) -> Plan:
         earlier = table.alias("earlier")
         # The head of each incident's queue alone: a recovery never overtakes its problem. What was put off on purpose,
         # and not tried yet, holds nobody up.
@@ -79,8 +83,8 @@ class Shelf:
         )  # fmt: skip
         columns = [table.c[name] for name in ("id", "rule", "channel", "target", "what", "next_try", "batch")]
         statement = select(*columns).where(table.c.state == WAITING, table.c.next_try <= now, ~is_behind)
-        if channels:
-            statement = statement.where(table.c.channel.not_in(list(channels)))
+        if others:
+            statement = statement.where(table.c.channel.not_in(list(others)))
         if targets:
             statement = statement.where(table.c.target.not_in(list(targets)))
         rows = db.execute(statement.order_by(table.c.next_try, table.c.id).limit(LOOKED_AT))
@@ -128,6 +132,8 @@ class Shelf:
             found = self._database.locking(select(table.c.id).where(condition).order_by(table.c.id))
             ids = db.scalars(found).all()
             db.execute(update(table).where(table.c.id.in_(ids)).values(values))
+            if verdict.apart and ids:
+                db.execute(_APART, [{"of": number, "own": secrets.token_hex(16)} for number in ids])
 
     def hurry(self, channel: str, target: str | None, now: float) -> None:
         """Try at once what waits for a second try there; `target` None: at all of them."""
@@ -166,6 +172,9 @@ class Shelf:
         }
 
 
+_APART = update(table).where(table.c.id == bindparam("of")).values(batch=bindparam("own"))
+
+
 def _ours(parcel: Parcel) -> Any:
     """Only as long as nobody else has claimed it since."""
     return and_(table.c.batch == parcel.batch, table.c.state == WAITING, table.c.attempts == parcel.attempts)
@@ -176,7 +185,7 @@ def _parcel(rows: Sequence[Row[Any]], batch: str) -> Parcel:
     notes = tuple(Note(row.id, row.incident_id, row.what, _content(row), row.created) for row in rows)
     attempts = max(row.attempts for row in rows) + 1
     told = first.progress
-    progress = Progress(told["taken"], tuple(told["left"]), tuple(told["lost"])) if told else None
+    progress = Progress(told["taken"], tuple(told["left"]), tuple(told["lost"]), told.get("refused")) if told else None
     return Parcel(batch, first.rule, first.channel, first.target, attempts, notes, progress)
 
 

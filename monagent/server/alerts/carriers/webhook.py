@@ -9,7 +9,7 @@ that it comes from here, over the bytes of the body as they came:
     genuine = hmac.compare_digest(wanted, request.headers["X-Monagent-Signature"])
     recent = abs(time.time() - int(timestamp)) < 300
 
-and answers 2xx once it has it. 4xx says that it never will (but 408 and 429); after three of those nobody tries again.
+and answers 2xx once it has it. 4xx says that it never will (but 408 and 429); after an hour of those nobody tries again.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ import json
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
 from monagent.errors import Refused
 from monagent.private_file import read_password
 from monagent.server.alerts.carriers.events import event, iso
-from monagent.server.alerts.carriers.parcels import FAILED, LATER, SENT, Parcel, Verdict
+from monagent.server.alerts.carriers.parcels import FAILED, LATER, SENT, Parcel, Progress, Verdict
 from monagent.server.alerts.carriers.post import Answer, post
 
 DEADLINE_SECONDS = 10.0
-REFUSALS = 3
-"""4xx answers before nobody tries again: the receiver may be being set up."""
+REFUSED_SECONDS = 3_600.0
+"""Of 4xx answers until nobody tries again: the receiver may be being set up, or have been set up wrongly."""
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -65,7 +66,11 @@ class WebhookChannel:
             "X-Monagent-Timestamp": timestamp,
             "X-Monagent-Signature": signature(secret, timestamp, body),
         }
-        return verdict_of(post(parcel.target, body, headers, DEADLINE_SECONDS, self._tls), parcel.attempts)
+        verdict = verdict_of(post(parcel.target, body, headers, DEADLINE_SECONDS, self._tls), parcel.progress, now)
+        if verdict.outcome == FAILED and len(parcel.notes) > 1:
+            # It may be one event that the receiver cannot bear: each has a last try by itself.
+            return replace(verdict, outcome=LATER, apart=True)
+        return verdict
 
     def rest(self) -> None:
         """No connection is kept."""
@@ -95,13 +100,21 @@ def signature(secret: bytes, timestamp: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-def verdict_of(answer: Answer, attempts: int) -> Verdict:
-    """What follows from an answer."""
+def verdict_of(answer: Answer, known: Progress | None, now: float) -> Verdict:
+    """What follows from an answer.
+
+    Args:
+        answer: of the receiver.
+        known: what it has said before.
+        now: seconds since the epoch.
+    """
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return Verdict(SENT)
     said = f"the receiver answered HTTP {status}{': ' + answer.said if answer.said else ''}"
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return Verdict(LATER, f"{said}; redirects are not followed, name the URL that it points to")
-    permanent = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING
-    return Verdict(FAILED if permanent and attempts >= REFUSALS else LATER, said)
+    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
+        return Verdict(LATER, said)
+    since = now if known is None or known.refused is None else known.refused
+    return Verdict(FAILED if now - since >= REFUSED_SECONDS else LATER, said, progress=Progress(refused=since))

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from monagent.errors import Refused
 from monagent.mail.views import View
 from monagent.mail.words import LANGUAGES
-from monagent.server.alerts.reports import sums
+from monagent.server.alerts.reports import periods, sums
 from monagent.server.alerts.reports.periods import KINDS, Period
 from monagent.server.alerts.reports.sums import Choice
 from monagent.server.alerts.reports.view import quality_view, worst_ids
@@ -31,6 +31,14 @@ class ReportDefinition:
     at: time
     zone: ZoneInfo
     language: str
+
+    def next_due(self, now: float) -> float:
+        """The next time later than `now` at which it is due."""
+        return periods.next_due(self.kind, self.at, self.zone, now)
+
+    def last_full(self, now: float) -> Period:
+        """The last of its periods that is over."""
+        return periods.last_full(self.kind, now, self.zone)
 
     def content(self, period: Period) -> dict[str, Any]:
         """Of the notification that brings it."""
@@ -59,7 +67,7 @@ def definition_of(name: str, content: Mapping[str, Any]) -> ReportDefinition:
         choice_of(content),
         tuple(str(one).strip() for one in recipients),
         at.replace(tzinfo=None),
-        zone_of(content.get("timezone") or "UTC", name),
+        _zone_of(content, name),
         language_of(content),
     )
 
@@ -75,8 +83,8 @@ def kind_of(kind: object, name: str) -> str:
     return str(kind)
 
 
-def zone_of(key: object, name: str) -> ZoneInfo:
-    """The time zone.
+def zone_of(key: object) -> ZoneInfo:
+    """The time zone of that name.
 
     Raises:
         Refused: there is none of that name.
@@ -84,7 +92,14 @@ def zone_of(key: object, name: str) -> ZoneInfo:
     try:
         return ZoneInfo(str(key))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Refused(f'report {name}: there is no time zone "{str(key)[:40]}" (example: Europe/Berlin)') from None
+        raise Refused(f'there is no time zone "{str(key)[:40]}" (example: Europe/Berlin)') from None
+
+
+def _zone_of(content: Mapping[str, Any], name: str) -> ZoneInfo:
+    try:
+        return zone_of(content.get("timezone") or "UTC")
+    except Refused as error:
+        raise Refused(f"report {name}: {error}") from None
 
 
 def choice_of(content: Mapping[str, Any]) -> Choice:
@@ -110,7 +125,7 @@ def report_view_of(database: Database) -> Callable[[Mapping[str, Any]], Callable
         period = Period(kind_of(content.get("kind"), name), float(span[0]), float(span[1]))
         found = sums.quality(database, period, choice_of(content))
         points = sums.points(database, period, worst_ids(found.checks))
-        zone = zone_of(content.get("timezone") or "UTC", name)
+        zone = _zone_of(content, name)
         return quality_view(found, period, points, name, zone, language_of(content))
 
     return view

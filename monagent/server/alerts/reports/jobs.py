@@ -10,8 +10,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from monagent.errors import Refused
+from monagent.server.alerts.carriers.parcels import WAITING
 from monagent.server.alerts.reports.definition import ReportDefinition, definition_of
-from monagent.server.alerts.reports.periods import last_full, next_due
 from monagent.server.database import Database
 from monagent.server.schema import definition, job, notification
 
@@ -41,28 +41,31 @@ class ReportJob:
         """
         with self._database.read() as db:
             reports, wrong = _defined(db)
-            rows = db.execute(select(job.c.name, job.c.due).where(job.c.name.startswith(PREFIX)))
-            known = {row.name: row.due for row in rows}
+            rows = db.execute(select(job.c.name, job.c.due, job.c.ran).where(job.c.name.startswith(PREFIX)))
+            known = {row.name: (row.due, row.ran) for row in rows}
         for problem in sorted(wrong - self._wrong):
             log.error("%s", problem)
         self._wrong = wrong
-        queued = sum(self._one(report, known.get(PREFIX + report.name), now) for report in reports)
+        queued = sum(self._one(report, *known.get(PREFIX + report.name, (None, None)), now) for report in reports)
         self._forget(known, {PREFIX + report.name for report in reports})
         if queued:
             self._wake()
         return queued
 
-    def _one(self, report: ReportDefinition, due: float | None, now: float) -> bool:
-        name, following = PREFIX + report.name, next_due(report.kind, report.at, report.zone, now)
+    def _one(self, report: ReportDefinition, due: float | None, ran: float | None, now: float) -> bool:
+        name, following = PREFIX + report.name, report.next_due(now)
         if due is None:
             self._begin(name, following)
             return False
-        if now < due <= following:
+        # What was due at another time than it says now was defined anew since, and begins anew.
+        is_ours = report.next_due(due - 1) == due
+        if is_ours and now < due <= following:
             return False
+        is_news = ran is None or report.last_full(ran) != report.last_full(now)
         with self._database.write() as db:
-            # Whoever moves it ahead has it. One whose time was changed to an earlier one is moved without being sent.
+            # Whoever moves it ahead has it.
             moved = update(job).where(job.c.name == name, job.c.due == due).values(due=following)
-            if due > now:
+            if due > now or not (is_ours and is_news):
                 db.execute(moved)
                 return False
             if db.execute(moved.values(ran=now)).rowcount != 1:
@@ -79,7 +82,7 @@ class ReportJob:
         except IntegrityError:  # another process was first
             log.debug("%s was begun by another process", name)
 
-    def _forget(self, known: Mapping[str, float], kept: set[str]) -> None:
+    def _forget(self, known: Mapping[str, object], kept: set[str]) -> None:
         gone = sorted(known.keys() - kept)
         if gone:
             with self._database.write() as db:
@@ -110,8 +113,8 @@ def row_of(report: ReportDefinition, now: float) -> dict[str, Any]:
         "channel": "mail",
         "target": ",".join(report.mail),
         "what": "report",
-        "content": report.content(last_full(report.kind, now, report.zone)),
-        "state": "waiting",
+        "content": report.content(report.last_full(now)),
+        "state": WAITING,
         "created": now,
         "next_try": now,
         "attempts": 0,

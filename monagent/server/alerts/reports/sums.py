@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from heapq import nlargest
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, and_, func, or_, select, union_all
+from sqlalchemy import Connection, Select, Table, and_, case, func, or_, select, union_all
 
 from monagent.mail.figures import Points
+from monagent.server.alerts.carriers.history import LARGEST, plottable
 from monagent.server.alerts.reports.periods import Period
 from monagent.server.alerts.reports.quality import (
     STATES,
@@ -152,7 +153,8 @@ def _sums(period: Period) -> Select[Any]:
     return select(
         c.host_probe_id,
         func.sum(c.n).label("n"),
-        func.sum(c.sum).label("total"),
+        # A database refuses a sum that is beyond a double.
+        func.sum(case((c.sum > LARGEST, LARGEST), (c.sum < -LARGEST, -LARGEST), else_=c.sum)).label("total"),
         func.min(c.min).label("low"),
         func.max(c.max).label("high"),
         func.sum(c.missing).label("missing"),
@@ -182,7 +184,7 @@ def points(database: Database, period: Period, ids: Sequence[int]) -> dict[int, 
     found: dict[int, list[tuple[float, float | None]]] = {number: [] for number in ids}
     with database.read() as db:
         for row in _streamed(db, statement):
-            found[row.host_probe_id].append((row.start, row.sum / row.n if row.n else None))
+            found[row.host_probe_id].append((row.start, plottable(row.sum / row.n) if row.n else None))
     return dict(found)
 
 

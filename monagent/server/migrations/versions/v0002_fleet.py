@@ -364,6 +364,13 @@ def _create() -> None:
     )
     op.create_index("host_probe_due", "host_probe", ["due"], unique=False)
     op.create_table(
+        "inventory_report",
+        sa.Column("host_id", sa.Integer(), nullable=False),
+        sa.Column("reported", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(["host_id"], ["host.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("host_id"),
+    )
+    op.create_table(
         "inventory",
         sa.Column("host_id", sa.Integer(), nullable=False),
         sa.Column("sensor", sa.String(length=64), nullable=False),

@@ -54,6 +54,21 @@ def test_an_incident_is_listed_shown_and_taken_in_hand(fleet: Fleet, config: Pat
     assert [one["what"] for one in story["events"]] == ["problem", "acknowledged"]
 
 
+def test_what_comes_from_elsewhere_neither_steers_a_terminal_nor_tells_secrets(fleet: Fleet, config: Path) -> None:
+    """Neither what an agent wrote nor the path of a webhook."""
+    fleet.define("alert", "chat", webhook="https://chat.example.org/hooks/hush", secret_file="/s")
+    said = "x\u009b2J \u202etxt\x1b]0;t\x07"
+    fleet.hand_in(fleet.probe(fleet.host("web2")), 95, time.time(), stderr=f"{said}\n{said}")
+    number = str(fleet.incidents()[1].id)
+
+    shown = run(incident, "show", number, config=config).stdout
+    everything = shown + run(incident, "list", config=config).stdout
+
+    assert not {"\u009b", "\u202e", "\x1b", "\x07"} & set(everything)
+    assert "chat: webhook https://chat.example.org/…, problem" in shown
+    assert "hush" not in shown + run(incident, "show", number, "--json", config=config).stdout
+
+
 def test_a_silence_is_added_listed_and_ended(fleet: Fleet, config: Path) -> None:
     """Its number is all that stdout says, for scripts."""
     added = run(silence, "add", "--host", "web1", "--for", "2h", "--note", "disks", "--by", "ann", config=config)

@@ -118,6 +118,39 @@ def test_a_silence_holds_reminders_back(fleet: Fleet) -> None:
     assert len(fleet.notifications()) == 2
 
 
+def test_who_is_added_to_an_alert_later_is_told_of_what_goes_on(fleet: Fleet) -> None:
+    """Once, by alerts that remind and by those that do not; not of what somebody has in hand."""
+    first, second = fleet.probe(fleet.host()), fleet.probe(fleet.host("web2"))
+    fleet.hand_in(first, 95, START)
+    fleet.hand_in(second, 95, START)
+    acknowledge(fleet.database, fleet.incidents()[1].id, "ann", "on it", START + 1)
+    fleet.define("alert", "ops", mail=["ops@example.org"])
+    fleet.define("alert", "boss", mail=["boss@example.org"], delay="30m")
+    job = Reminding(fleet.database)
+
+    for when in (START + 60, START + 90, START + 7200):
+        job.run(when)
+
+    told = {row.rule: (row.what, row.content["host"], row.next_try) for row in fleet.notifications()}
+    assert told == {"ops": ("problem", "web1", START + 60), "boss": ("problem", "web1", START + 1800)}
+    assert fleet.incidents()[0].told == START + 60
+    assert fleet.story()[-1] == "told"
+
+
+def test_what_could_not_be_told_is_reminded_of_and_its_end_is_told(fleet: Fleet) -> None:
+    """The target may be mended meanwhile, and may have taken what it did not confirm."""
+    probe = reminded(fleet)
+    with fleet.database.write() as db:
+        db.execute(update(schema.notification).values(state="failed", next_try=None, sent=None))
+
+    Reminding(fleet.database).run(START + 3600)
+    with fleet.database.write() as db:
+        db.execute(update(schema.notification).values(state="failed", next_try=None))
+    fleet.hand_in(probe, 10, START + 3660)
+
+    assert [what for what, _ in fleet.told()] == ["problem", "reminder", "recovery"]
+
+
 def test_an_alert_for_critical_alone_does_not_remind_of_a_warning(fleet: Fleet) -> None:
     """It told when it was critical, and will tell the end."""
     probe = reminded(fleet, from_state="critical")

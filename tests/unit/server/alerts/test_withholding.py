@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from monagent.errors import Refused
 from monagent.server.alerts.releasing import Releasing
@@ -13,6 +14,7 @@ from monagent.server.alerts.silencing import end, silence
 from monagent.server.alerts.subjects import Scope, Subject
 from monagent.server.alerts.withholding import in_effect
 from tests.support.alerting import START, Fleet
+from tests.unit.server.alerts.test_upkeep import sent
 
 
 def iso(when: float) -> str:
@@ -61,12 +63,47 @@ def test_who_was_told_before_a_silence_hears_of_the_end(fleet: Fleet) -> None:
     """But of nothing in between."""
     probe = fleet.watched()
     fleet.hand_in(probe, 85, START - 60)
+    sent(fleet, START - 60)
     hold(fleet, 3600, host="web1")
 
     fleet.hand_in(probe, 95, START + 1)
     fleet.hand_in(probe, 10, START + 61)
 
     assert fleet.told() == [("problem", "warning"), ("recovery", "ok")]
+
+
+def test_what_waits_when_a_silence_or_a_maintenance_begins_waits_until_it_is_over(fleet: Fleet) -> None:
+    """The delay of an alert may end in it; what was sent before stays as it is."""
+    fleet.define("alert", "ops", mail=["ops@example.org"], delay="5m")
+    web, db = fleet.probe(fleet.host()), fleet.probe(fleet.host("db1"))
+    for probe in (web, db):
+        fleet.hand_in(probe, 95, START - 60)
+    job = Releasing(fleet.database)
+
+    number = hold(fleet, 3600, host="web1")
+    assert [row.content["host"] for row in fleet.notifications()] == ["db1"]
+    fleet.define("maintenance", "patching", hosts=["db1"], **{"from": iso(START), "until": iso(START + 7200)})
+    job.run(START)
+    assert fleet.notifications() == []
+    assert [one.withheld for one in fleet.incidents()] == [f"silence {number}", "maintenance patching"]
+    job.run(START + 3600)
+
+    assert [(row.content["host"], row.next_try) for row in fleet.notifications()] == [("web1", START + 3900)]
+    assert [one.withheld for one in fleet.incidents()] == [None, "maintenance patching"]
+
+
+def test_nothing_is_locked_where_nothing_begins_or_ends(fleet: Fleet) -> None:
+    """Thousands may be held back for days."""
+    probe = fleet.watched()
+    hold(fleet, 3600)
+    fleet.hand_in(probe, 95, START + 1)
+    said: list[str] = []
+    event.listen(fleet.database.engine, "before_cursor_execute", lambda *call: said.append(call[2]))
+
+    Releasing(fleet.database).run(START + 60)
+
+    assert said
+    assert not [statement for statement in said if "UPDATE" in statement or "immediate" in statement]
 
 
 def test_a_silence_that_is_ended_holds_nothing_back(fleet: Fleet) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import insert
 
 from monagent.cli.server_notification import notification
 from monagent.cli.server_report import report
-from monagent.errors import BadArguments, Refused
+from monagent.errors import BadArguments
 from monagent.server.alerts.carriers.parcels import FAILED, SENT, Verdict
 from monagent.server.alerts.carriers.shelf import Shelf
 from monagent.server.database import Database
@@ -138,12 +138,24 @@ def test_a_report_is_printed_written_or_sent(database: Database, run: Any, tmp_p
     assert row.content["hosts"] == ["web1"]
 
 
-def test_a_misspelt_host_group_or_zone_is_said(database: Database, run: Any) -> None:
+def test_a_misspelt_host_or_group_is_said(database: Database, run: Any) -> None:
     """It would be a report of nothing."""
     add_host(database, groups=("web",))
     with pytest.raises(BadArguments, match="there is no host 'web9'"):
         run(report, "daily", "--host", "web9")
     with pytest.raises(BadArguments, match="there is no group 'wep'"):
         run(report, "daily", "--group", "wep")
-    with pytest.raises(Refused, match='there is no time zone "Berlin"'):
-        run(report, "daily", "--timezone", "Berlin")
+
+
+@pytest.mark.parametrize(
+    ("group", "arguments", "why"),
+    [
+        (report, ["daily", "--timezone", "Nope/Zone"], 'there is no time zone "Nope/Zone"'),
+        (notification, ["retry", "99999999999999999999"], "is not in the range 1<=x<=2147483647"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(group: click.Group, arguments: list[str], why: str) -> None:
+    """No database is asked."""
+    result = CliRunner().invoke(group, arguments)
+
+    assert (result.exit_code, why in result.stderr) == (2, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -171,14 +172,51 @@ def test_a_wrong_channel_is_said(database: Database, carry: StartCarrier) -> Non
 def test_a_bug_with_one_notification_does_not_keep_the_others(
     database: Database, receiver: Receiver, carry: StartCarrier, tmp_path: Path
 ) -> None:
-    """The thread lives on; that one waits for its lease."""
+    """The thread lives on; that one says why it waits, and is given up in the end as any other."""
     _hook(database, receiver, secret_file(tmp_path))
+    old = time.time() - 5 * 86_400
+    _hook(database, receiver, secret_file(tmp_path), created=old, attempts=9, batch="b" * 32)
     carrier = carry(database, webhook=_Buggy())
     _hook(database, receiver, secret_file(tmp_path), number=1)
 
-    until(lambda: states(database) == ["waiting", SENT])
+    until(lambda: states(database) == ["waiting", FAILED, SENT])
     assert carrier.ailing() == ""
-    assert notifications(database)[0].attempts == 1
+    waits, given_up, _ = notifications(database)
+    assert (waits.attempts, waits.trouble) == (1, "ZeroDivisionError; the log tells more")
+    assert 3 < waits.next_try - time.time() < 11
+    assert given_up.trouble.startswith("given up after 10 tries in 5 days: ZeroDivisionError")
+
+
+def test_what_went_together_and_failed_goes_apart(
+    database: Database, receiver: Receiver, carry: StartCarrier, tmp_path: Path
+) -> None:
+    """One that is wrong costs itself alone."""
+    path = secret_file(tmp_path)
+    for message in ("good", "bad", "good"):
+        _hook(database, receiver, path, content={"message": message}, batch="b" * 32)
+    carry(database, webhook=_Buggy())
+    until(lambda: all(row.trouble for row in notifications(database)))
+    with database.write() as db:
+        db.execute(update(notification).values(next_try=0.0))
+
+    until(lambda: states(database) == [SENT, "waiting", SENT])
+    assert len({row.batch for row in notifications(database)}) == 3
+
+
+def test_a_channel_that_hangs_keeps_no_other(
+    database: Database, receiver: Receiver, carry: StartCarrier, tmp_path: Path
+) -> None:
+    """A mail server that takes and says nothing delays mails alone."""
+    slow = _Slow()
+    put(database)
+    carry(database, mail=slow, webhook=WebhookChannel())
+    assert slow.begun.wait(10)
+    _hook(database, receiver, secret_file(tmp_path))
+
+    receiver.wait(1)
+    until(lambda: states(database) == ["waiting", SENT])
+    slow.go_on.set()
+    until(lambda: states(database) == [SENT, SENT])
 
 
 def test_content_that_makes_no_sense_keeps_nobody(
@@ -195,12 +233,29 @@ def test_content_that_makes_no_sense_keeps_nobody(
 
 
 class _Buggy(WebhookChannel):
-    """Cannot bear the first target."""
+    """Cannot bear the first target, but for what is good."""
 
     def send(self, parcel: Parcel) -> Verdict:
-        if parcel.target.endswith("/0"):
+        if parcel.target.endswith("/0") and any(note.content["message"] != "good" for note in parcel.notes):
             raise ZeroDivisionError
         return super().send(parcel)
+
+
+class _Slow:
+    """Takes as long as a test wants."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def send(self, _parcel: Parcel) -> Verdict:
+        self.begun.set()
+        self.go_on.wait(20)
+        return Verdict(SENT)
+
+    def rest(self) -> None:
+        """Nothing is kept."""
 
 
 def test_a_database_that_is_not_there_yet_is_waited_for(

@@ -80,13 +80,13 @@ def test_what_waited_for_three_days_is_given_up() -> None:
 
 def test_a_target_that_is_away_is_left_alone_for_longer_each_time() -> None:
     """And forgotten once somebody was there."""
-    gates = Gates(frozenset({"mail"}), lambda failures: 10.0 * failures)
-    gates.shut("webhook", "http://a", 0.0)
-    gates.shut("webhook", "http://a", 10.0)
-    gates.shut("mail", "a@b.c", 0.0)
+    webhooks, mails = (Gates(shared=shared, pause=lambda failures: 10.0 * failures) for shared in (False, True))
+    webhooks.shut("http://a", 0.0)
+    webhooks.shut("http://a", 10.0)
+    mails.shut("a@b.c", 0.0)
 
-    assert (gates.targets(29.0), gates.targets(30.0)) == (["http://a"], [])
-    assert gates.channels(9.0) == ["mail"]
-    assert gates.open("mail", "other@b.c")
-    assert not gates.open("mail", "a@b.c")
-    assert gates.channels(9.0) == []
+    assert (webhooks.targets(29.0), webhooks.targets(30.0), webhooks.is_shut(9.0)) == (["http://a"], [], False)
+    assert mails.is_shut(9.0)
+    assert mails.open("other@b.c")
+    assert not mails.open("a@b.c")
+    assert not mails.is_shut(9.0)

@@ -12,19 +12,21 @@ from pathlib import Path
 import pytest
 
 from monagent.errors import Refused, Unavailable
-from monagent.server.alerts.carriers.parcels import Note, Parcel
+from monagent.server.alerts.carriers.parcels import Note, Parcel, Progress
 from monagent.server.alerts.carriers.post import checked_url, post
 from monagent.server.alerts.carriers.webhook import WebhookChannel, verdict_of
 from tests.support.ports import free_port
 from tests.unit.server.alerts.carriers.receiver import Receiver
 from tests.unit.server.alerts.carriers.rows import SECRET, content, secret_file
 
+NOW = 1_800_000_000.0
 
-def _parcel(url: str, path: str, attempts: int = 1, count: int = 1) -> Parcel:
+
+def _parcel(url: str, path: str, count: int = 1, refused: float | None = None) -> Parcel:
     notes = (
         Note(n + 1, None, "problem", content(secret_file=path, value=float("nan")), 1795350600.5) for n in range(count)
     )
-    return Parcel("b" * 32, "ops", "webhook", url, attempts, tuple(notes))
+    return Parcel("b" * 32, "ops", "webhook", url, 9, tuple(notes), Progress(refused=refused))
 
 
 def test_a_receiver_can_make_sure_who_sent_it(receiver: Receiver, tmp_path: Path) -> None:
@@ -52,23 +54,36 @@ def test_a_receiver_can_make_sure_who_sent_it(receiver: Receiver, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("status", "attempts", "outcome"),
-    [(200, 1, "sent"), (204, 1, "sent"), (400, 2, "later"), (400, 3, "failed"), (404, 3, "failed"), (408, 9, "later"),
-     (429, 9, "later"), (302, 9, "later"), (500, 9, "later"), (503, 9, "later")],
+    ("status", "minutes", "outcome"),
+    [(200, 99, "sent"), (204, 99, "sent"), (400, 59, "later"), (400, 60, "failed"), (404, 60, "failed"),
+     (408, 99, "later"), (429, 99, "later"), (302, 99, "later"), (500, 99, "later"), (503, 99, "later")],
 )  # fmt: skip
 def test_what_follows_from_an_answer(
-    receiver: Receiver, tmp_path: Path, status: int, attempts: int, outcome: str
+    receiver: Receiver, tmp_path: Path, status: int, minutes: int, outcome: str
 ) -> None:
-    """Only what says that it never will is believed, at the third time."""
+    """Only what says that it never will is believed, after it has said so for an hour."""
     receiver.headers = {"Location": receiver.url + "/elsewhere"}
     receiver.reply = lambda _heard: (status, b"say\x1b[31m why\nand more" if status >= 300 else b"")
 
-    verdict = WebhookChannel().send(_parcel(receiver.url, secret_file(tmp_path), attempts))
+    parcel = _parcel(receiver.url, secret_file(tmp_path), refused=NOW - 60.0 * minutes)
+    verdict = WebhookChannel(lambda: NOW).send(parcel)
 
     assert verdict.outcome == outcome
     assert len(receiver.heard) == 1
     if status >= 300:
         assert verdict.trouble.startswith(f"the receiver answered HTTP {status}: say\N{REPLACEMENT CHARACTER}[31m why")
+
+
+def test_a_refusal_counts_from_the_first_one_and_may_be_of_one_event(receiver: Receiver, tmp_path: Path) -> None:
+    """However long nobody could be reached before; in the end each of many events has a try by itself."""
+    receiver.reply = lambda _heard: (404, b"")
+    path = secret_file(tmp_path)
+
+    first = WebhookChannel(lambda: NOW).send(_parcel(receiver.url, path))
+    last = WebhookChannel(lambda: NOW).send(_parcel(receiver.url, path, count=2, refused=NOW - 3600.0))
+
+    assert (first.outcome, first.progress, first.apart) == ("later", Progress(refused=NOW), False)
+    assert (last.outcome, last.apart) == ("later", True)
 
 
 def test_a_secret_that_others_can_read_is_not_used(receiver: Receiver, tmp_path: Path) -> None:
@@ -125,7 +140,7 @@ def test_no_proxy_of_the_environment_is_used(receiver: Receiver, monkeypatch: py
 def test_a_plain_answer_counts_as_taken() -> None:
     """Whatever its body holds."""
     with _saying(b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhello") as url:
-        assert verdict_of(post(url, b"{}", {}, 5.0), 1).outcome == "sent"
+        assert verdict_of(post(url, b"{}", {}, 5.0), None, NOW).outcome == "sent"
 
 
 class _saying:  # noqa: N801 - reads as a sentence

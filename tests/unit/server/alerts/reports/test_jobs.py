@@ -91,6 +91,20 @@ def test_a_time_that_is_changed_counts_from_then_on(database: Database) -> None:
     assert _due(database) == []
 
 
+@pytest.mark.parametrize("changed", [5, 8])
+def test_a_day_is_told_once_however_its_time_is_changed(database: Database, changed: int) -> None:
+    """Before it was sent or after."""
+    _define(database)
+    reports = ReportJob(database)
+    told = []
+    for hour in range(1, 48):
+        if hour == changed:
+            _define(database, at="09:00")
+        told += [hour] * reports.run(START + DAY + hour * 3600)
+
+    assert told == ([9, 33] if changed < 7 else [7, 33])
+
+
 def test_a_report_that_is_wrong_is_said_once_and_keeps_no_other(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

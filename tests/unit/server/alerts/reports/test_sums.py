@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from monagent.server.alerts.reports import sums
+from monagent.server.alerts.reports.definition import report_view_of
 from monagent.server.alerts.reports.periods import Period
 from monagent.server.alerts.reports.quality import Quality
 from monagent.server.alerts.reports.sums import Choice
 from monagent.server.database import Database
-from monagent.server.schema import host
+from monagent.server.schema import host, rollup_1h, rollup_5m
 from tests.unit.server.alerts.carriers.rows import add_host, add_incident, add_probe
 from tests.unit.server.alerts.reports.readings import DAY, START, fill
 
@@ -106,6 +108,27 @@ def test_a_day_of_another_zone_is_exact(database: Database) -> None:
     (check,) = sums.quality(database, half, Choice()).checks
 
     assert check.readings == 23 * 12
+
+
+def test_huge_readings_make_no_report_impossible(database: Database) -> None:
+    """Their sums are beyond what a database can add; nor do plots fail."""
+    probe = add_probe(database, add_host(database))
+    huge = sys.float_info.max
+    rows = [
+        {"host_probe_id": probe, "start": START + 3600.0 * hour, "n": 1, "sum": huge * sign, "min": huge * sign,
+         "max": huge * sign, "missing": 0, "warnings": 0, "criticals": 0, "worst": 0}
+        for hour, sign in enumerate((1, 1, 1, -1))
+    ]  # fmt: skip
+    with database.write() as db:
+        db.execute(insert(rollup_1h), rows)
+        db.execute(insert(rollup_5m), rows)
+    content = {"kind": "daily", "period": [START, START + DAY]}
+
+    view = report_view_of(database)(content)(10)
+
+    (check,) = _quality(database).checks
+    assert (check.readings, check.mean, check.high) == (4, 5e299, huge)
+    assert view.pictures
 
 
 def test_plots_are_drawn_from_short_sums(database: Database) -> None:
