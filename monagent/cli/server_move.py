@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy import Connection
 
 from monagent.cli.options import json_option, print_json
 from monagent.cli.server_choice import chosen, group_options, print_table, require_choice
@@ -21,6 +22,7 @@ from monagent.server.database import Database
 from monagent.server.moves import Move
 from monagent.server.records import Host
 from monagent.server.site import store
+from monagent.server.site.hosts import hosts_in
 from monagent.server.site.model import Site
 from monagent.server.times import iso, shown
 
@@ -97,9 +99,7 @@ def start_moves(
     database = open_database(config)
     with database.read() as db:
         hosts = chosen(db, names, groups, everybody=everybody)
-    _name_server(database, hosts, url)
-    with database.write() as db:
-        moves.start(db, database, [host.id for host in hosts], url, time.time())
+    _name_server(database, hosts, url, lambda db, ids, now: moves.start(db, database, ids, url, now))
     click.echo(f"{len(hosts)} hosts are told to move to {url}; monserver move status tells how they fare", err=True)
     if wait is not None:
         context.exit(_wait(database, {host.name for host in hosts}, wait, as_json=as_json))
@@ -128,23 +128,27 @@ def cancel(names: tuple[str, ...], groups: tuple[str, ...], everybody: bool, con
     database = open_database(config)
     with database.read() as db:
         hosts = chosen(db, names, groups, everybody=everybody)
-    _name_server(database, hosts, None)
-    with database.write() as db:
-        moves.forget(db, [host.id for host in hosts])
+    _name_server(database, hosts, None, lambda db, ids, now: moves.forget(db, database, ids, now))
     click.echo(f"{len(hosts)} hosts stay here", err=True)
 
 
-def _name_server(database: Database, hosts: Sequence[Host], url: str | None) -> None:
+def _name_server(
+    database: Database, hosts: Sequence[Host], url: str | None, then: Callable[[Connection, list[int], float], None]
+) -> None:
+    """Let definitions name a server, and do what goes with it, both or neither."""
+    now = time.time()
+    names = [host.name for host in hosts]
+
     def edit(site: Site) -> Site:
         changed = dict(site.definitions)
-        for host in hosts:
-            content = changed.get(("host", host.name))
+        for name in names:
+            content = changed.get(("host", name))
             if content is not None:  # removed meanwhile
                 kept = {key: value for key, value in content.items() if key != "server"}
-                changed["host", host.name] = kept if url is None else {**kept, "server": url}
+                changed["host", name] = kept if url is None else {**kept, "server": url}
         return Site(changed)
 
-    store.change(database, edit, time.time())
+    store.change(database, edit, now, lambda db: then(db, [host.id for host in hosts_in(db, names, ())], now))
 
 
 def _wait(database: Database, names: set[str], seconds: float, *, as_json: bool) -> int:

@@ -25,6 +25,7 @@ WATCH_SECONDS = 86_400.0
 EXIT_LATER = 75
 _OVER = (states.DONE, states.STOPPED, states.RESTORED)
 _TIMES = ("started", "ended", "changed")
+_id_argument = click.argument("rollout_id", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 
 
 @click.group()
@@ -114,7 +115,7 @@ def list_rollouts(config: Path, as_json: bool) -> None:
 
 
 @rollout.command("show")
-@click.argument("rollout_id", metavar="ID", type=int)
+@_id_argument
 @config_option
 @json_option
 def show_rollout(rollout_id: int, config: Path, as_json: bool) -> None:
@@ -134,7 +135,7 @@ def show_rollout(rollout_id: int, config: Path, as_json: bool) -> None:
 
 
 @rollout.command("stop")
-@click.argument("rollout_id", metavar="ID", type=int)
+@_id_argument
 @click.option("--by", default=operator, metavar="NAME", help="Who wants it. Default: you.")
 @config_option
 def stop_rollout(rollout_id: int, by: str, config: Path) -> None:
@@ -146,7 +147,7 @@ def stop_rollout(rollout_id: int, by: str, config: Path) -> None:
 
 
 @rollout.command("restore")
-@click.argument("rollout_id", metavar="ID", type=int)
+@_id_argument
 @click.option("--by", default=operator, metavar="NAME", help="Who wants it. Default: you.")
 @config_option
 def restore_rollout(rollout_id: int, by: str, config: Path) -> None:
@@ -158,7 +159,7 @@ def restore_rollout(rollout_id: int, by: str, config: Path) -> None:
 
 
 @rollout.command("watch")
-@click.argument("rollout_id", metavar="ID", type=int)
+@_id_argument
 @seconds_option("--wait", "24h", "How long at most.")
 @config_option
 @click.pass_context

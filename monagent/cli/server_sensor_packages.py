@@ -82,6 +82,8 @@ def versions(sensor: str | None, config: Path, as_json: bool) -> None:
     """List the versions of SENSOR, oldest first, or the newest version of every sensor. A * marks the current one."""
     repository = repository_of(config, open_database(config))
     found = repository.versions(sensor) if sensor else repository.sensors()
+    if sensor and not found:
+        raise Refused(f"no version of {sensor} is kept here; monserver sensor versions names the sensors that are")
     if as_json:
         print_json([_as_dict(package) for package in found])
         return

@@ -26,8 +26,8 @@ TOGETHER = 500
 WAITING = 2_000
 """Requests that may wait; more are told to come again."""
 ANSWER_SECONDS = 20.0
-GATHER_SECONDS, BUSY_SECONDS = 0.025, 0.1
-"""What comes within a moment is kept together, once transactions follow each other so closely."""
+GATHER_SECONDS, GATHERED, BUSY_SECONDS = 0.08, 40, 0.2
+"""What comes within a moment is kept together, up to so many results, once transactions follow each other so closely."""
 
 _Verdict: TypeAlias = "Value | Fault"
 
@@ -124,8 +124,9 @@ class Intake:
         # When there is much to do it is worth waiting for a moment: a transaction costs as much as many results.
         until = time.monotonic() + (GATHER_SECONDS if self._busy else 0.0)
         while size < TOGETHER:
+            left = until - time.monotonic() if size < GATHERED else 0.0
             try:
-                one = self._queue.get(timeout=max(until - time.monotonic(), 0.0))
+                one = self._queue.get(block=left > 0, timeout=max(left, 0.0))
             except queue.Empty:
                 break
             if one is None:

@@ -8,19 +8,19 @@ results, the agent comes back by itself, at the end of its probation, with an ou
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from monagent.errors import Unavailable
 from monagent.protocol import UPDATE_CONFIG
 from monagent.server import schema
 from monagent.server.database import Database
 from monagent.server.moving import ASKED, BACK, FAILED, MOVED, WAITING, Standing, Verdict, judge
+from monagent.server.pauses import pause, resume
 from monagent.server.records import Host
 from monagent.server.rollouts.verdicts import Answer
 from monagent.server.site.hosts import chunks, keep_from_others
@@ -33,10 +33,8 @@ EVERY_SECONDS = 2.0
 """How often it is worth looking."""
 SENDING_SECONDS = 300.0
 """For a whole fleet, to be told."""
-SPREAD_SECONDS = 30.0
-"""Over which hosts that are here again are checked first."""
 
-_move, _host, _probe, _ticket = schema.move.c, schema.host.c, schema.host_probe.c, schema.ticket.c
+_move, _host, _ticket = schema.move.c, schema.host.c, schema.ticket.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def forget(db: Connection, database: Database, host_ids: Sequence[int], now: flo
     """Nobody wants to know any more how these hosts moved; what is checked on them is checked again."""
     for chunk in chunks(sorted(host_ids)):
         _remove(db, database, chunk)
-    _resume(db, database, host_ids, now)
+    resume(db, database, host_ids, now)
 
 
 def _remove(db: Connection, database: Database, host_ids: Sequence[int]) -> None:
@@ -92,26 +90,6 @@ def leaving(db: Connection, database: Database) -> frozenset[int]:
     """
     statement = select(_move.host_id, _move.state).order_by(_move.host_id)
     return frozenset(row.host_id for row in db.execute(database.locking(statement)) if row.state in (ASKED, MOVED))
-
-
-def _pause(db: Connection, database: Database, host_id: int) -> None:
-    """Who is on his way to another server hands in there, where our tickets are worth nothing."""
-    keep_from_others(database, db, select(_probe.id).where(_probe.host_id == host_id).order_by(_probe.id))
-    db.execute(update(schema.host_probe).where(_probe.host_id == host_id, _probe.due.is_not(None)).values(due=None))
-
-
-def _resume(db: Connection, database: Database, host_ids: Sequence[int], now: float) -> None:
-    """They are here: what has a schedule is due, not on all of them at once."""
-    scheduled = (_probe.active, _probe.every.is_not(None) | _probe.cron.is_not(None), _probe.due.is_(None))
-    found: list[tuple[int, int]] = []
-    for chunk in chunks(host_ids):
-        found += [(row.id, row.host_id) for row in db.execute(select(_probe.id, _probe.host_id).where(_probe.host_id.in_(chunk), *scheduled))]
-    for chunk in chunks(sorted(id_ for id_, _ in found)):
-        keep_from_others(database, db, select(_probe.id).where(_probe.id.in_(chunk)).order_by(_probe.id))
-    dues = {host_id: now + random.uniform(0.0, SPREAD_SECONDS) for host_id in host_ids}
-    if found:
-        again = update(schema.host_probe).where(_probe.id == bindparam("of"), *scheduled).values(due=bindparam("at"))
-        db.execute(again, [{"of": id_, "at": dues[host_id]} for id_, host_id in sorted(found)])
 
 
 def listing(db: Connection) -> list[Move]:
@@ -162,7 +140,7 @@ class Moves:
                 values = {"state": ASKED, "asked": self._clock(), "ended": None, "reason": None}
                 this = (_move.host_id == host.id, _move.url == url)
                 if db.execute(update(schema.move).where(*this).values(values)).rowcount:
-                    _pause(db, self._database, host.id)
+                    pause(db, self._database, host.id)
             log.info("host=%s asked where to go: %s", host.name, url)
         return url
 
@@ -192,7 +170,7 @@ class MoveJob:
             return
         with self._database.write() as db:
             back = [standing.host_id for standing, verdict in changed if _note(db, standing, verdict, now)]
-            _resume(db, self._database, back, now)
+            resume(db, self._database, back, now)
 
 
 def _note(db: Connection, standing: Standing, verdict: Verdict, now: float) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from monagent.models import is_sensor_name
@@ -67,7 +67,7 @@ def compare(here: Reported | None, wanted: Wanted | None, *, probed: bool, has_r
         here: what the host told; None: it did not name it.
         wanted: None: no version of it is kept at the server.
         probed: whether a probe of the host uses it.
-        has_reported: whether the host has told its sensors at all.
+        has_reported: whether the host has ever told all of its sensors, if only that it has none.
     """
     if here is None:
         return MISSING if has_reported else UNKNOWN
@@ -88,10 +88,12 @@ def noted(db: Connection, ticket: IssuedTicket, content: dict[str, Any], now: fl
     if content.get("status") != "ok":
         return
     if ticket.method == LIST_SENSORS:
-        reported = reported_in(content)
-        known = schema.inventory.c
-        db.execute(delete(schema.inventory).where(known.host_id == ticket.host_id, known.sensor.not_in(reported)))
-        _keep(db, ticket.host_id, reported, now)
+        if isinstance(content.get("sensors"), dict):
+            reported = reported_in(content)
+            known = schema.inventory.c
+            db.execute(delete(schema.inventory).where(known.host_id == ticket.host_id, known.sensor.not_in(reported)))
+            _keep(db, ticket.host_id, reported, now)
+            _put(db, schema.inventory_report, {"host_id": ticket.host_id}, {"reported": now})
     elif ticket.method in (UPDATE_SENSOR_CODE, RESTORE_SENSOR_CODE) and ticket.arguments:
         here = Reported(_word(content.get("version")), _word(content.get("digest")), changed=False)
         _keep(db, ticket.host_id, {str(ticket.arguments[0]): here}, now)
@@ -127,9 +129,14 @@ def _keep(db: Connection, host_id: int, reported: Mapping[str, Reported], now: f
             "changed": here.changed,
             "reported": now,
         } | ({} if here.help is None else {"help": here.help})
-        insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
-        statement = insert(schema.inventory).values(host_id=host_id, sensor=sensor, **values)
-        db.execute(statement.on_conflict_do_update(index_elements=["host_id", "sensor"], set_=values))
+        _put(db, schema.inventory, {"host_id": host_id, "sensor": sensor}, values)
+
+
+def _put(db: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Insert a row, or change the one that is there."""
+    insert = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).values(**key, **values)
+    db.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))
 
 
 def _packages(db: Connection, sensors: Collection[str]) -> dict[tuple[str, str], int]:
@@ -146,13 +153,14 @@ def findings(db: Connection, only: Iterable[Host] | None = None) -> list[Finding
     wanted = _wanted(db)
     probed = _probed(db)
     reported = _all_reported(db)
+    listed = {row.host_id: row.reported for row in db.execute(select(schema.inventory_report))}
     found = []
     for host in hosts(db) if only is None else only:
         here, used = reported.get(host.id, {}), probed.get(host.id, frozenset())
         for sensor in sorted(used | here.keys()):
-            told, when = here.get(sensor, (None, None))
+            told, when = here.get(sensor, (None, listed.get(host.id)))
             current = wanted.get(sensor)
-            state = compare(told, current, probed=sensor in used, has_reported=bool(here))
+            state = compare(told, current, probed=sensor in used, has_reported=host.id in listed)
             shown = (told.package or told.version or told.digest[:19]) if told else ""
             found.append(Finding(host.name, sensor, state, shown, current.version if current else "", when))
     return found

@@ -176,8 +176,8 @@ class Repository:
         return Package(id=id_, **row)
 
 
-def make_current(db: Connection, database: Database, sensor: str, package_id: int) -> None:
-    """Give agents this version from now on, in a transaction that is under way."""
+def make_current(db: Connection, database: Database, sensor: str, package_id: int | None) -> None:
+    """Give agents this version from now on, or none that is kept here, in a transaction that is under way."""
     known = schema.package.c
     statement = select(known.id).where(known.sensor == sensor).order_by(known.id)
     for id_ in db.execute(database.locking(statement)).scalars().all():

@@ -83,7 +83,7 @@ def _finish(db: Connection, database: Database, rollout: Rollout, now: float) ->
     left = [member for member in rows.members(db, rollout.id, (states.FAILED,)) if member.restore_ticket]
     package = schema.package.c
     is_current = db.execute(select(package.current).where(package.id == rollout.package_id)).scalar()
-    if is_current and rollout.previous_id is not None:
+    if is_current:
         make_current(db, database, rollout.sensor, rollout.previous_id)
     if not left:
         end(db, rollout, states.RESTORED, rollout.reason, now)

@@ -12,8 +12,8 @@ from monagent.server import schema
 from monagent.server.rollouts import states
 from monagent.server.rollouts.verdicts import Answer, ProbeRuns, Reading
 
-RUNS = 100
-"""Of a host's checks that are looked at after an update."""
+RUNS = 10
+"""Of each probe that are looked at after an update, the newest ones: somebody looks every second."""
 
 _rollout, _member, _host = schema.rollout.c, schema.rollout_host.c, schema.host.c
 _package, _ticket, _probe, _reading = schema.package.c, schema.ticket.c, schema.host_probe.c, schema.reading.c
@@ -176,12 +176,20 @@ def runs(db: Connection, probes: Sequence[Probe], told: float, since: float) -> 
         Their runs, and the ids of those with one under way.
     """
     ids = [probe.id for probe in probes]
-    statement = (
-        select(_ticket.host_probe_id, _ticket.ended, _reading.ret_code, _reading.value, _reading.error)
-        .outerjoin_from(schema.ticket, schema.reading, _reading.ticket_id == _ticket.id)
+    place = func.row_number().over(
+        partition_by=_ticket.host_probe_id, order_by=(_ticket.issued.desc(), _ticket.id.desc())
+    )
+    newest = (
+        select(_ticket.id, _ticket.host_probe_id, _ticket.issued, _ticket.ended, place.label("place"))
         .where(_ticket.host_id == probes[0].host_id, _ticket.issued >= since, _ticket.host_probe_id.in_(ids))
-        .order_by(_ticket.issued)
-        .limit(RUNS)
+        .subquery()
+        .c
+    )
+    statement = (
+        select(newest.host_probe_id, newest.ended, _reading.ret_code, _reading.value, _reading.error)
+        .outerjoin(schema.reading, _reading.ticket_id == newest.id)
+        .where(newest.place <= RUNS)
+        .order_by(newest.issued, newest.id)
     )
     after: dict[int, list[Reading]] = {id_: [] for id_ in ids}
     under_way = set()

@@ -77,3 +77,9 @@ class WrongSite(Refused):
     def __init__(self, problems: Iterable[SiteProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Unreadable(Refused):
+    """A file cannot be read; nothing has changed."""
+
+    exit_code = 74

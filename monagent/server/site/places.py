@@ -1,114 +1,151 @@
 """Find the line of a TOML file that a key, or an item of a list, stands on.
 
-There is no parser here: a value begins on the line after the longest beginning of the file that can be read and lacks it.
-So that large files take no longer than they must, the file is first cut into parts that can be read alone.
+`tomllib` says whether a file is good, and what is in it, but not where. This reads the same text once more, and trusts that
+it is good: it only has to tell keys, values and brackets apart.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-TRIES = 200
-"""Beginnings that are read for one key."""
+from monagent.server.site.readers import LIST_LIMIT
+
+DIGITS = 4300
+"""Of a whole number; Python reads no longer ones."""
+_STRING = (
+    r'"""(?:[^"\\]++|\\[\s\S]|""?(?!"))*+"{3,5}'  # up to two quotes may stand before those that end it
+    r"|'''(?:[^']++|''?(?!'))*+'{3,5}"
+    r'|"(?:[^"\\]++|\\.)*+"'
+    r"|'[^']*+'"
+)
+_BLANK = re.compile(r"(?:\s++|#[^\n]*+)*+")
+_NAME = re.compile(rf"{_STRING}|[A-Za-z0-9_-]++")
+_SCALAR = re.compile(rf"{_STRING}|[^,\]}}#\n]++")
+_WHOLE = re.compile(r"[+-]?[0-9_]++\s*+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    start: int
-    end: int
-    data: dict[str, Any]
+@dataclass(slots=True)
+class _Place:
+    """Where something begins, and what is in it: keys by name, items of lists and tables of arrays of tables by number."""
+
+    line: int
+    inside: dict[str | int, _Place] = field(default_factory=dict)
+    items: int = 0
+
+    def key(self, name: str, line: int) -> _Place:
+        """What stands at a key, which may have been begun before; of an array of tables the last one."""
+        found = self.inside.setdefault(name, _Place(line))
+        return found.inside[found.items - 1] if found.items else found
 
 
 class Places:
-    """The places in a text that is good TOML."""
+    """The places in a text that is good TOML, or good at least up to a whole number that is too long.
+
+    `long_number` is the line of the first such number; nothing is known of what follows it.
+    """
 
     def __init__(self, text: str) -> None:
-        self._lines = text.split("\n")
-        self._parts: list[_Part] | None = None
+        self.long_number: int | None = None
+        self._text, self._at, self._line = text, 0, 1
+        self._file = _Place(0)
+        # Tables and lists that are being read, and which of them are lists.
+        self._open = [(self._file, False)]
+        self._take(_BLANK)
+        while self._at < len(text) and self.long_number is None:
+            self._step(text[self._at])
+            self._take(_BLANK)
 
-    def line(self, path: Sequence[str], item: int | None = None) -> int | None:
-        """The line, from 1, on which a key begins.
+    def line(self, path: Sequence[str | int]) -> int | None:
+        """The line, from 1, on which a key or an item begins.
 
         Args:
-            path: of tables, then the key.
-            item: of the list that it holds, from 0: its line, not that of the list.
+            path: of tables, then the key, then maybe the number of an item, from 0.
 
         Returns:
-            The line of the nearest table around it where the key itself is not to be found; None: there is none.
+            The line of the nearest one around it where it is not to be found itself; None: there is none.
         """
-        for length in range(len(path), 0, -1):
-            part = next((one for one in self._cut() if _has(one.data, path[:length])), None)
-            if part is not None:
-                start = self._start(part, path[:length])
-                return (self._item(part, start, item) if item is not None and length == len(path) else start) + 1
-        return None
-
-    def _cut(self) -> list[_Part]:
-        """Parts that begin with a header: its names are whole, so that each can be read alone."""
-        if self._parts is None:
-            heads = [number for number, line in enumerate(self._lines) if line.lstrip().startswith("[")]
-            self._parts = self._parts_between([0, *heads, len(self._lines)])
-        return self._parts
-
-    def _parts_between(self, cuts: list[int]) -> list[_Part]:
-        parts, start, index, step = [], 0, 1, 1
-        while index < len(cuts):
-            data = self._read(start, cuts[index])
-            if data is not None:
-                parts.append(_Part(start, cuts[index], data))
-                start, step = cuts[index], 1
-            else:
-                # That was no header, but a line within a value. Ever longer steps keep a long value from taking long.
-                step *= 2
-            if index == len(cuts) - 1:
+        place = self._file
+        for step in path:
+            if step not in place.inside:
                 break
-            index = min(index + step, len(cuts) - 1)
-        return parts
+            place = place.inside[step]
+        return place.line or None
 
-    def _start(self, part: _Part, path: Sequence[str]) -> int:
-        """The line, from 0, after the longest beginning of the part that lacks the key."""
-        candidates = [number for number in range(part.start, part.end) if path[-1] in self._lines[number]]
-        # A key may be written with escapes; then any line can be its.
-        for number in list(reversed(candidates or range(part.start, part.end)))[:TRIES]:
-            data = self._read(part.start, number)
-            if data is not None and not _has(data, path):
-                return number
-        return part.start
+    def _step(self, letter: str) -> None:
+        within, is_list = self._open[-1]
+        if letter == ",":
+            within.items += is_list
+            self._at += 1
+        elif letter in "]}":
+            self._open.pop()
+            self._at += 1
+        elif letter == "[" and len(self._open) == 1:
+            self._header()
+        elif is_list:
+            place = _Place(self._line)
+            if within.items < LIST_LIMIT:  # longer ones are refused as a whole
+                within.inside[within.items] = place
+            self._value(place)
+        else:
+            self._value(self._key(within))
 
-    def _item(self, part: _Part, start: int, item: int) -> int:
-        """The line of an item of the list that begins at `start`; that line itself where it cannot be told."""
-        low, high = start, part.end
-        while high - low > 1:
-            middle = (low + high) // 2
-            found = self._items(start, middle)
-            if found is None or found > item:
-                high = middle
-            else:
-                low = middle
-        return low if self._items(start, low + 1) is None or (self._items(start, low) or 0) <= item else start
+    def _header(self) -> None:
+        again = self._text.startswith("[[", self._at)
+        self._at += 1 + again
+        *above, last = self._names()
+        place = self._file
+        for name in above:
+            place = place.key(name, self._line)
+        if again:
+            array = place.inside.setdefault(last, _Place(self._line))
+            place = array.inside[array.items] = _Place(self._line)
+            array.items += 1
+        else:
+            place = place.key(last, self._line)
+            place.line = self._line  # a table within it may have come first
+        self._at += 1 + again
+        self._open = [(place, False)]
 
-    def _items(self, start: int, end: int) -> int | None:
-        """How many items a list has up to a line; None: it has ended, or cannot be read."""
-        if end <= start:
-            return 0
-        data: Any = self._read(start, end, "\n]")
-        while isinstance(data, dict):
-            data = next(iter(data.values()), None)
-        return len(data) if isinstance(data, list) else None
+    def _key(self, place: _Place) -> _Place:
+        for name in self._names():
+            place = place.key(name, self._line)
+        self._at += 1  # the =
+        self._take(_BLANK)
+        return place
 
-    def _read(self, start: int, end: int, closing: str = "") -> dict[str, Any] | None:
-        try:
-            return tomllib.loads("\n".join(self._lines[start:end]) + closing)
-        except (ValueError, RecursionError):
-            return None
+    def _names(self) -> list[str]:
+        """A key that may have dots; what follows it comes next."""
+        names: list[str] = []
+        while not names or self._text.startswith(".", self._at):
+            self._at += bool(names)
+            self._take(_BLANK)
+            names.append(_read(self._take(_NAME)))
+            self._take(_BLANK)
+        return names
+
+    def _value(self, place: _Place) -> None:
+        letter = self._text[self._at]
+        if letter in "[{":
+            self._open.append((place, letter == "["))
+            self._at += 1
+            return
+        token = self._take(_SCALAR)
+        if len(token) > DIGITS and _WHOLE.fullmatch(token):
+            self.long_number = self._line
+
+    def _take(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._at)
+        assert match is not None
+        self._line += self._text.count("\n", self._at, match.end())
+        self._at = match.end()
+        return match[0]
 
 
-def _has(data: Any, path: Sequence[str]) -> bool:
-    for name in path:
-        if not isinstance(data, dict) or name not in data:
-            return False
-        data = data[name]
-    return True
+def _read(name: str) -> str:
+    """A name as it is meant."""
+    if name[0] == '"' and "\\" in name:
+        return str(tomllib.loads(f"name = {name}")["name"])
+    return name[1:-1] if name[0] in "\"'" else name

@@ -47,9 +47,45 @@ class _Steps:
         return sorted([*(row["of"] for row in (*self.changed, *self.again)), *self.gone])
 
 
-def bring(database: Database, db: Connection, site: Site, gone_hosts: Collection[int], now: float) -> None:
-    """Insert, change and retire rows. What is not defined any more keeps its history; coming back it goes on."""
-    steps = _compare(_present(db), _wanted(db, site), frozenset(gone_hosts), now)
+class _Due:
+    """When probes are due first."""
+
+    def __init__(self, now: float, leaving: Collection[int]) -> None:
+        self._now = now
+        self._leaving = leaving
+        self._known: dict[Timing, float | None] = {}
+
+    def first(self, host_id: int, when: Timing) -> float | None:
+        """On a host. Looking a cron expression up takes its time, and most hosts share one."""
+        if host_id in self._leaving:
+            return None
+        if when.every:
+            return when.due(self._now)
+        if when not in self._known:
+            self._known[when] = when.due(self._now)
+        return self._known[when]
+
+
+def bring(
+    database: Database,
+    db: Connection,
+    site: Site,
+    gone_hosts: Collection[int],
+    leaving_hosts: Collection[int],
+    now: float,
+) -> None:
+    """Insert, change and retire rows. What is not defined any more keeps its history; coming back it goes on.
+
+    Args:
+        database: of the transaction.
+        db: a transaction that writes.
+        site: all definitions.
+        gone_hosts: ids of those that are not defined any more.
+        leaving_hosts: ids of those that move to another server: nothing becomes due there.
+        now: seconds since the epoch.
+    """
+    due = _Due(now, frozenset(leaving_hosts))
+    steps = _compare(_present(db), _wanted(db, site), frozenset(gone_hosts), due)
     for chunk in chunks(steps.touched):
         keep_from_others(database, db, select(_probe.id).where(_probe.id.in_(chunk)).order_by(_probe.id))
     if steps.new:
@@ -89,18 +125,16 @@ def _compare(
     present: dict[_Place, _Present],
     wanted: Iterable[tuple[_Place, PlannedProbe, Timing]],
     gone_hosts: Collection[int],
-    now: float,
+    due: _Due,
 ) -> _Steps:
     steps = _Steps()
-    dues: dict[Timing, float | None] = {}
     for place, what, when in wanted:
         old = present.pop(place, None)
         if old is None:
-            steps.new.append(_new(place[0], what, when, _due(when, dues, now)))
+            steps.new.append(_new(place[0], what, when, due.first(place[0], when)))
         elif not old.active or old.when != when:
-            steps.again.append(
-                {"of": old.id, **_what(what, "to_"), **_when(when, "to_"), "to_due": _due(when, dues, now)}
-            )
+            first = due.first(place[0], when)
+            steps.again.append({"of": old.id, **_what(what, "to_"), **_when(when, "to_"), "to_due": first})
         elif not _same(old.what, what):
             steps.changed.append({"of": old.id, **_what(what, "to_")})
     for (host_id, _), old in present.items():
@@ -116,15 +150,6 @@ def _compare(
 def _same(old: PlannedProbe, new: PlannedProbe) -> bool:
     # 1 and 1.0 are equal, and not the same argument.
     return old == new and [*map(type, old.arguments)] == [*map(type, new.arguments)]
-
-
-def _due(when: Timing, known: dict[Timing, float | None], now: float) -> float | None:
-    """When it is due first. Looking a cron expression up takes its time, and most hosts share one."""
-    if when.every:
-        return when.due(now)
-    if when not in known:
-        known[when] = when.due(now)
-    return known[when]
 
 
 def _new(host_id: int, what: PlannedProbe, when: Timing, due: float | None) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from monagent.errors import ConfigError, Problem
+from monagent.errors import ConfigError, Problem, Refused
 from monagent.private_file import read_file
 from monagent.server.site import rules
-from monagent.server.site.model import KINDS, Content, Key, Site, SiteProblem, WrongSite
+from monagent.server.site.model import KINDS, Content, Key, Site, SiteProblem, Unreadable, WrongSite
 from monagent.server.site.names import hint
-from monagent.server.site.places import Places
+from monagent.server.site.places import DIGITS, Places
 
 SIZE_LIMIT = 16 * 1024 * 1024
 TOLD = 50
@@ -27,9 +28,12 @@ def read_site(path: Path) -> Site:
 
     Raises:
         ConfigError: with every problem in it, in the order of the file (the first fifty).
-        Refused: there is no such file, or it cannot be read.
+        Unreadable: there is no such file, or it cannot be read.
     """
-    data, _ = read_file(path, SIZE_LIMIT, "definitions (16 MiB at most)")
+    try:
+        data, _ = read_file(path, SIZE_LIMIT, "definitions (16 MiB at most)")
+    except Refused as error:
+        raise Unreadable(str(error)) from error
     return site_from(data, str(path))
 
 
@@ -52,11 +56,13 @@ def site_from(data: bytes, file: str) -> Site:
 
 
 def _parsed(data: bytes, file: str) -> tuple[str, dict[str, Any]]:
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8").replace("\r\n", "\n")
-        return text, tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise _unreadable(file, data.count(b"\n", 0, error.start) + 1, "is not UTF-8 from here on") from None
+    try:
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = _AT.search(str(error))
         said = _AT.sub("", str(error))
@@ -64,8 +70,11 @@ def _parsed(data: bytes, file: str) -> tuple[str, dict[str, Any]]:
             said = said.replace(_AT_END, " at the end of the file: what was begun before is not closed")
         line = int(at[1]) if at else len(text.rstrip("\n").split("\n"))
         raise _unreadable(file, line, f"is no TOML: {said[:1].lower()}{said[1:]}") from None
-    except (ValueError, RecursionError):
-        raise _unreadable(file, None, "is no TOML that can be read: a number too long, or lists too deep") from None
+    except RecursionError:
+        raise _unreadable(file, None, "is no TOML that can be read: its lists are too deep") from None
+    except ValueError:
+        why = f"is no TOML that can be read: a number has more than {DIGITS} digits"
+        raise _unreadable(file, Places(text).long_number, why) from None
 
 
 def _unreadable(file: str, line: int | None, message: str) -> ConfigError:
@@ -96,6 +105,6 @@ def _placed(problems: Sequence[SiteProblem], text: str, file: str) -> list[Probl
 
 
 def _problem(one: SiteProblem, places: Places, file: str) -> Problem:
-    path = [part for part in (one.kind, one.name, one.key) if part]
+    path = [one.kind, one.name, one.key, *(() if one.item is None else (one.item,))]
     section = f"{one.kind}.{one.name}" if one.name else one.kind
-    return Problem(file, places.line(path, one.item), section, one.key, one.message)
+    return Problem(file, places.line(path), section, one.key, one.message)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 
+from monagent.server import moves
 from monagent.server.database import Database
 from monagent.server.schema import definition
 from monagent.server.site import hosts_in_step, probes_in_step, rules
@@ -22,13 +23,19 @@ def load(db: Connection) -> Site:
     return Site({(row.kind, row.name): row.content for row in db.execute(select(definition))})
 
 
-def change(database: Database, edit: Callable[[Site], Site], now: float) -> Difference:
+def change(
+    database: Database,
+    edit: Callable[[Site], Site],
+    now: float,
+    also: Callable[[Connection], None] = lambda _db: None,
+) -> Difference:
     """Change definitions, and with them the hosts and their probes.
 
     Args:
         database: where they are.
         edit: makes the site that is to be of the one that is; what it raises changes nothing.
         now: seconds since the epoch.
+        also: what else is done in the same transaction, whether or not anything is different. It may lock moves and probes.
 
     Raises:
         WrongSite: what `edit` made is wrong; nothing has changed.
@@ -41,19 +48,26 @@ def change(database: Database, edit: Callable[[Site], Site], now: float) -> Diff
         difference = Difference(before, rules.checked(edit(before)))
         if difference:
             _write(db, difference)
-            bring_in_step(database, db, difference.after, now)
+            bring_in_step(database, db, difference.after, now, also)
+        else:
+            also(db)
     return difference
 
 
-def bring_in_step(database: Database, db: Connection, site: Site, now: float) -> None:
+def bring_in_step(
+    database: Database, db: Connection, site: Site, now: float, also: Callable[[Connection], None] = lambda _db: None
+) -> None:
     """Make the rows of hosts and their probes what the definitions say.
 
-    Rows are locked in the order in which results are kept: tickets, then probes, then hosts, each by id.
+    Rows are locked in the order in which results are kept: tickets, moves, probes, hosts, each by id; `also` comes before
+    the hosts.
     """
     known = hosts_in_step.compare(db, site)
     hosts_in_step.forget_results(database, db, known.gone)
+    leaving = moves.leaving(db, database)
     hosts_in_step.add(db, known.new)
-    probes_in_step.bring(database, db, site, known.gone, now)
+    probes_in_step.bring(database, db, site, known.gone, leaving, now)
+    also(db)
     hosts_in_step.update_changed(database, db, known.changed)
     hosts_in_step.remove(db, known.gone)
 

@@ -105,6 +105,8 @@ def moment(value: Any) -> str:
 def time_of_day(value: Any) -> str:
     """Hours and minutes: 07:00."""
     if isinstance(value, time):
+        if value.second or value.microsecond:
+            raise ValueError(f"{value} has seconds: hours and minutes must do (example: 07:00)")
         return f"{value:%H:%M}"
     if not re.fullmatch(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", text(value)):
         raise ValueError(f'"{value[:40]}" is no time of the day (example: 07:00)')

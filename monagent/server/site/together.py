@@ -122,6 +122,8 @@ def _of_span(content: Content) -> _Complaints:
 def _of_alert(content: Content) -> _Complaints:
     if not any(content.get(key) for key in ("mail", "webhook", "apprise_file")):
         yield "mail", "or webhook or apprise_file must be given: somebody must be told"
+    if content.get("webhook") and not content.get("secret_file"):
+        yield "webhook", "needs secret_file, to sign what is posted (example: /etc/monagent/webhook.secret)"
     if content.get("secret_file") and not content.get("webhook"):
         yield "secret_file", "is for a webhook, and there is none"
 

@@ -176,12 +176,14 @@ def test_what_others_name_is_not_removed(monserver: Terminal) -> None:
         (["probe", "add", "x", "disk", "--warning", "hot"], 2, "Invalid value for '--warning': \"hot\" is no range"),
         (["host", "add", "x", "a", "--port", "x"], 2, "Invalid value for '--port'"),
         (["host", "add", "x", "a:1"], 2, "Invalid value for 'ADDRESS'"),
-        (["apply", "none.toml"], 1, "there is no file none.toml"),
+        (["apply", "none.toml"], 74, "there is no file none.toml"),
+        (["import", "none.db"], 74, "there is no file none.db"),
+        (["import", "none.db", "--timezone", "Nope/Zone"], 2, "is no time zone"),
         (["export", "-c", "none.cfg"], 78, "there is no such file"),
     ],
 )
 def test_what_cannot_be_is_told(monserver: Terminal, words: list[str], code: int, message: str) -> None:
-    """1 for an answer that is no, 2 for what was typed wrong."""
+    """1 for an answer that is no, 2 for what was typed wrong, 74 for a file that is not there."""
     monserver("sensor", "add", "disk")
     done = monserver(*words)
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from monagent.errors import Refused
+from monagent.server.site.model import Unreadable
 from monagent.server.site.original.records import (
     OldHost,
     OldHostParam,
@@ -130,10 +131,11 @@ def opened(path: Path) -> Iterator[OriginalFile]:
     """The file, open until the end of the block.
 
     Raises:
-        Refused: there is none, or it is no monitor.db of the original system.
+        Unreadable: there is none.
+        Refused: it is no monitor.db of the original system.
     """
     if not path.is_file():
-        raise Refused(f"there is no file {path}")
+        raise Unreadable(f"there is no file {path}")
     with closing(_connect(path)) as db:
         yield OriginalFile(db, path)
 

@@ -25,7 +25,7 @@ from monagent.server.database import Database
 from monagent.server.site import rules, store
 from monagent.server.site.difference import Difference
 from monagent.server.site.hosts import chunks
-from monagent.server.site.model import Key, Site
+from monagent.server.site.model import Content, Key, Site
 from monagent.server.site.original.adoption import Adopted, written
 from monagent.server.site.original.records import OldReading
 
@@ -36,19 +36,27 @@ _host, _probe, _reading = schema.host.c, schema.host_probe.c, schema.reading.c
 
 
 def with_adopted(site: Site, adopted: Adopted) -> Site:
-    """The site with what was taken over.
+    """The site with what was taken over; a probe that is there already may get more hosts.
 
     Raises:
         Refused: something of that name says something else here already.
         WrongSite: what there was is wrong in itself.
     """
-    made = rules.checked(Site({**site.definitions, **adopted.definitions}))
-    changed = Difference(site, made).changed
+    grown = Site({key: _with_hosts(content, adopted.definitions.get(key)) for key, content in site.definitions.items()})
+    new = {key: _with_hosts(content, grown.definitions.get(key)) for key, content in adopted.definitions.items()}
+    made = rules.checked(Site({**site.definitions, **new}))
+    changed = Difference(grown, made).changed
     if changed:
         raise Refused(
             f"nothing is imported: {_named(changed)} is defined otherwise here already; rename or remove that first"
         )
     return made
+
+
+def _with_hosts(content: Content, other: Content | None) -> Content:
+    """A definition, with the hosts of another one beside its own."""
+    hosts = {*content.get("hosts", ()), *(other or {}).get("hosts", ())}
+    return {**content, "hosts": sorted(hosts)} if hosts else content
 
 
 def _named(keys: list[Key]) -> str:

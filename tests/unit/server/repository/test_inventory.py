@@ -131,6 +131,17 @@ def test_a_host_tells_what_it_has_and_is_compared(database: Database, package: P
     assert states(database) == {"cpu": "missing", "disk": "other"}
 
 
+def test_a_host_without_any_sensors_lacks_those_that_its_probes_need(database: Database, host_id: int) -> None:
+    """It has told, after all. What makes no sense tells nothing."""
+    tell(database, host_id, LIST_SENSORS, [], {"status": "ok", "sensors": "none"}, 4.0)
+    assert states(database) == {"cpu": "unknown", "disk": "unknown"}
+    tell(database, host_id, LIST_SENSORS, [], {"status": "ok", "sensors": {}}, 5.0)
+
+    assert states(database) == {"cpu": "missing", "disk": "missing"}
+    with database.read() as db:
+        assert {one.reported for one in findings(db)} == {5.0}
+
+
 def test_an_update_that_went_well_is_noted_at_once(database: Database, package: Package, host_id: int) -> None:
     """One that did not says nothing; the help that was told before stays."""
     tell(database, host_id, LIST_SENSORS, [], listed("sha256:other"), 5.0)

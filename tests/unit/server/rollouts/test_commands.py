@@ -77,6 +77,7 @@ def test_packages_are_uploaded_listed_and_made_current(run: Run, tmp_path: Path)
     assert run("current", "disk", "2").exit_code == 0
     assert "2 *" in run("versions").stdout
     assert "no version 9" in refused(run("current", "disk", "9"))
+    assert "no version of dsk is kept here" in refused(run("versions", "dsk"))
     file.write_bytes(b"nothing")
     assert "not a bz2, gz or xz archive" in refused(run("upload", str(file)))
 
@@ -114,6 +115,7 @@ def test_a_roll_out_is_started_shown_stopped_and_taken_back(run: Run, database: 
         (["start", "disk", "--patience", "soon"], "is not a duration"),
         (["start", "disk", "--all", "--host", "web1"], "--all means all hosts"),
         (["show", "x"], "not a valid integer"),
+        (["show", "99999999999999999999"], "is not in the range"),
     ],
 )
 def test_what_makes_no_sense_is_a_matter_of_usage(arguments: list[str], says: str) -> None:

@@ -188,6 +188,15 @@ def test_each_probe_of_the_sensor_must_be_well_and_hosts_without_one_need_none(
     assert fleet.agents[fleet.ids[1]].told[-1] == UPDATE_SENSOR_CODE
 
 
+def test_a_host_with_very_many_probes_of_the_sensor_becomes_healthy(database: Database, tmp_path: Path) -> None:
+    """Each of them is looked at."""
+    fleet = ready(database, tmp_path, 1, probes=[f"space{number}" for number in range(101)])
+    start(fleet)
+    fleet.until(lambda: over(fleet), turns=10)
+
+    assert fleet.state() == states.DONE
+
+
 def test_a_host_that_was_given_another_version_stops_it(fleet: Fleet) -> None:
     """Its calls come from an address that is not known to be its own, so that it is given what is current."""
     read = fleet.repository.read
@@ -273,6 +282,22 @@ def test_a_roll_out_that_is_done_can_be_taken_back_later(fleet: Fleet) -> None:
     fleet.until(lambda: over(fleet))
     assert fleet.state() == states.RESTORED
     assert fleet.with_version(fleet.old) == 12
+
+
+def test_taken_back_to_nothing_no_version_is_current(database: Database, tmp_path: Path) -> None:
+    """Agents are not given the one that was taken back."""
+    fleet = ready(database, tmp_path, 1)
+    with database.write() as db:
+        db.execute(update(schema.package).values(current=False))
+    id_ = start(fleet)
+    fleet.until(lambda: over(fleet))
+    assert fleet.repository.find(SENSOR, "2").current
+    with database.write() as db:
+        orders.restore(db, database, id_, "eve")
+    fleet.until(lambda: over(fleet))
+
+    assert fleet.state() == states.RESTORED
+    assert fleet.repository.current(SENSOR) is None
 
 
 def test_a_push_reaches_all_that_can_be_reached_and_makes_nothing_current(fleet: Fleet) -> None:

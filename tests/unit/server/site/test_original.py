@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -148,6 +150,20 @@ def test_what_is_defined_otherwise_already_is_not_touched(database: Database, tm
     with pytest.raises(Refused, match="nothing is imported: host web1 is defined otherwise here already"):
         take(database, old_file(tmp_path))
     assert change(database, lambda now: now, NOW).after == site
+
+
+def test_a_file_that_has_grown_is_taken_over_again(database: Database, tmp_path: Path) -> None:
+    """A probe gets its new hosts; those that it was given here stay."""
+    take(database, old_file(tmp_path))
+    change(database, lambda site: site.having("host", "mine", {"address": "a"}), NOW)
+    probe = change(database, lambda site: site, NOW).after.definitions["probe", "root"]
+    change(database, lambda site: site.having("probe", "root", {**probe, "hosts": ["mine", "My-laptop"]}), NOW)
+    with closing(sqlite3.connect(tmp_path / "old.db")) as file:
+        file.executescript("insert into hostprobe values (9, 2, 2, null, null)")
+    take(database, tmp_path / "old.db")
+
+    site = change(database, lambda site: site, NOW).after
+    assert site.definitions["probe", "root"] == {**probe, "hosts": ["My-laptop", "mine", "web1"]}
 
 
 def test_an_address_that_is_none_is_told_and_nothing_changes(database: Database, tmp_path: Path) -> None:

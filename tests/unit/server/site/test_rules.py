@@ -124,6 +124,7 @@ def test_the_same_meaning_has_one_form(kind: str, given: dict[str, Any], kept: d
         ("alert", "x", {"mail": ["nobody"]}, "is not a mail address"),
         ("alert", "x", {"mail": ["a@b.org"], "secret_file": "/x"}, "is for a webhook"),
         ("alert", "x", {"webhook": "https://b.org", "secret_file": "x"}, "must be a whole path"),
+        ("alert", "x", {"webhook": "https://b.org"}, "webhook: needs secret_file"),
         ("alert", "x", {"mail": ["a@b.org"], "from_state": "warn"}, "did you mean warning?"),
         ("report", "x", {"mail": ["a@b.org"]}, "period: must be given"),
         ("report", "x", {"mail": [], "period": "daily"}, "mail: must not be empty"),

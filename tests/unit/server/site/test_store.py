@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select, update
 
 from monagent.errors import Refused
 from monagent.server import schema
@@ -18,6 +18,7 @@ from monagent.server.site.store import change, load
 from tests.unit.server.site.site import small_site, whole_site
 
 NOW = 1_000_000.0
+ALSO = {"sensor": "disk", "schedule": "minutely", "everywhere": True}
 
 
 def put(database: Database, site: Site, now: float = NOW) -> Difference:
@@ -175,6 +176,38 @@ def test_a_host_goes_with_everything_of_its_own(database: Database) -> None:
         assert [db.scalar(select(func.count()).select_from(table)) for table in tables] == [1] * len(tables)
         assert db.scalar(select(func.count()).select_from(schema.reading)) == 2
         assert [host.name for host in hosts.hosts(db)] == ["db1"]
+
+
+def test_nothing_becomes_due_on_a_host_that_moves_away(database: Database) -> None:
+    """Whatever is changed, and whatever is new."""
+    put(database, small_site())
+    db1, web1 = (row.id for row in rows(database, schema.host))
+    move = {"host_id": web1, "url": "http://x/", "ticket": "t", "state": "moved", "started": NOW}
+    write(
+        database,
+        insert(schema.move).values(move),
+        update(schema.host_probe).where(schema.host_probe.c.host_id == web1).values(due=None),
+    )
+    put(database, small_site(warning="5").having("schedule", "minutely", {"every": "2m"}).having("probe", "new", ALSO))
+
+    dues = {(row.host_id, row.probe): row.due for row in rows(database, schema.host_probe)}
+    assert {place for place, due in dues.items() if due is None} == {(web1, "root"), (web1, "new")}
+    assert {host for host, _ in dues} == {db1, web1}
+
+
+def test_what_is_done_beside_a_change_stands_or_falls_with_it(database: Database) -> None:
+    """It is done when nothing else is to be changed, too."""
+
+    def fail(_db: Connection) -> None:
+        raise Refused("no")
+
+    with pytest.raises(Refused, match="no"):
+        change(database, lambda _before: small_site(), NOW, fail)
+    change(database, lambda before: before, NOW, lambda db: db.execute(insert(schema.job).values(name="x", due=NOW)))
+
+    with database.read() as db:
+        assert load(db) == Site()
+        assert db.scalar(select(schema.job.c.name)) == "x"
 
 
 def test_changes_at_the_same_time_are_all_kept(database: Database) -> None:
