@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
 from typing import ClassVar
@@ -10,12 +9,11 @@ from typing import ClassVar
 import click
 
 import monagent
+from monagent.cli.commands import Commands
 from monagent.cli.options import guarded
 
 
-class _Commands(click.Group):
-    """The commands: where each one is, and what it does in a few words."""
-
+class _Commands(Commands):
     table: ClassVar[dict[str, tuple[str, str]]] = {
         "run": ("agent.run", "Run the agent in the foreground; what systemd starts."),
         "start": ("daemon.start", "Start the agent in the background."),
@@ -33,21 +31,6 @@ class _Commands(click.Group):
         "spool": ("spool.spool", "Show what waits for the server, and what it rejected."),
         "support-bundle": ("support.support_bundle", "Gather what a bug report needs, without secrets."),
     }
-
-    def list_commands(self, _context: click.Context) -> list[str]:
-        return list(self.table)
-
-    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
-        if name not in self.table:
-            return None
-        module, _, attribute = self.table[name][0].partition(".")
-        command = getattr(importlib.import_module(f"monagent.cli.{module}"), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in self.table.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

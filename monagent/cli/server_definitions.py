@@ -1,15 +1,9 @@
-"""The commands of all kinds of definitions."""
+"""`monserver schedule|probe|override|maintenance|alert`: kinds of definitions that are nothing but definitions."""
 
 from __future__ import annotations
 
-import click
-
-from monagent.cli.server_apply import apply, export
-from monagent.cli.server_host import host
-from monagent.cli.server_import import import_
 from monagent.cli.server_kinds import kind_group
 
-sensor = kind_group("sensor", "Define the sensors that probes run.", 'disk --note "free space"')
 schedule = kind_group(
     "schedule",
     "Define when probes run: every so often, or by a cron expression in a time zone.",
@@ -18,13 +12,13 @@ schedule = kind_group(
 probe = kind_group(
     "probe",
     "Define what is checked: a sensor, its arguments and thresholds, on hosts or groups, by a schedule.",
-    "root-disk disk percent / --warning 80 --critical 90 --schedule minutely --group web",
+    "root-disk disk percent / --warning 20: --critical 10: --schedule minutely --group web",
     positional=["sensor", "arguments"],
 )
 override = kind_group(
     "override",
     "Define what a probe is otherwise on one host (HOST/PROBE), or on a group's hosts (group:GROUP/PROBE).",
-    "web1/root-disk --warning 90",
+    "web1/root-disk --warning 30:",
 )
 maintenance = kind_group(
     "maintenance",
@@ -32,11 +26,3 @@ maintenance = kind_group(
     "patching --everywhere --from 2026-11-22T22:00:00Z --until 2026-11-23T02:00:00Z",
 )
 alert = kind_group("alert", "Define who is told of trouble, and how.", "ops --mail ops@example.org --remind 4h")
-report = kind_group(
-    "report", "Define who gets a report on quality, and when.", "weekly --period weekly --mail boss@example.org"
-)
-
-COMMANDS: list[click.Command] = [
-    host, sensor, schedule, probe, override, maintenance, alert, report, apply, export, import_,
-]  # fmt: skip
-"""In the order in which they explain themselves."""

@@ -13,6 +13,7 @@ from sqlalchemy import insert, select
 
 from monagent.addresses import address
 from monagent.cli.options import json_option, print_json
+from monagent.cli.server_kinds import kind_group
 from monagent.cli.server_options import config_option, open_database
 from monagent.config import server_settings
 from monagent.errors import BadArguments, Refused
@@ -147,5 +148,9 @@ def _printed(letter: Letter, form: str) -> str:
     return letter.view.attachments[0].data.decode("utf-8-sig")
 
 
-COMMANDS: tuple[click.Command, ...] = (daily, weekly, monthly)
+report = kind_group(
+    "report", "Define who gets a report on quality, and when.", "weekly --period weekly --mail boss@example.org"
+)
+for command in (daily, weekly, monthly):
+    report.add_command(command)
 """To stand beside those that define reports."""

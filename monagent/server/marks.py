@@ -16,7 +16,7 @@ from monagent.server.tickets import ACKNOWLEDGED, FAILED, OPEN, REFUSED, SENT
 PAUSES = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
 """Seconds until a host that could not be reached is tried again: after the first failure, the second, …"""
 
-_known, _host = schema.ticket.c, schema.host.c
+_known, _probe, _host = schema.ticket.c, schema.host_probe.c, schema.host.c
 
 
 def mark(db: Connection, database: Database, sent: Sequence[Sent], now: float) -> None:
@@ -24,11 +24,21 @@ def mark(db: Connection, database: Database, sent: Sequence[Sent], now: float) -
     by_ticket = {one.command.ticket: one for one in sent}
     if not by_ticket:
         return
-    statement = select(_known.id, _known.ticket, _known.state).where(_known.ticket.in_(by_ticket)).order_by(_known.id)
+    statement = (
+        select(_known.id, _known.ticket, _known.state, _known.host_probe_id)
+        .where(_known.ticket.in_(by_ticket))
+        .order_by(_known.id)
+    )
     rows = db.execute(database.locking(statement)).all()
     changes = [_change(row, by_ticket[row.ticket], now) for row in rows]
     if changes:
         db.execute(_MARK, changes)
+    refused = sorted({row.host_probe_id for row in rows if row.host_probe_id and by_ticket[row.ticket].refusal})
+    if refused:
+        # There will be no reading to tell of it.
+        these = select(_probe.id).where(_probe.id.in_(refused)).order_by(_probe.id)
+        db.execute(database.locking(these)).all()
+        db.execute(update(schema.host_probe).where(_probe.id.in_(refused)).values(error=REFUSED))
     _mark_hosts(db, database, sent, now)
 
 

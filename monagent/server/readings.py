@@ -35,6 +35,7 @@ class Latest:
     critical: str | None
     stale: float | None
     silent: float | None
+    trouble: str | None
 
 
 def latest(db: Connection, host: str | None = None) -> list[Latest]:
@@ -44,6 +45,7 @@ def latest(db: Connection, host: str | None = None) -> list[Latest]:
         select(
             probe.id, owner.name, probe.probe, probe.sensor, probe.arguments, probe.state, probe.since, probe.finished,
             probe.ret_code, probe.data, probe.value, probe.error, probe.warning, probe.critical, probe.stale, owner.silent,
+            owner.trouble,
         )
         .join_from(schema.host_probe, schema.host)
         .where(probe.active.is_(True))

@@ -29,7 +29,7 @@ from tests.support.ports import free_port
 from tests.support.postgres import new_database, refusing
 from tests.support.server import define, wait_until
 
-AGENTS, PROBES, KILLS = 5, 4, 12
+AGENTS, PROBES, KILLS = 5, 4, 8
 
 
 class AnsweringAgent(FakeAgent):

@@ -28,7 +28,7 @@ th, td {{ text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #8886
 td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
 </style></head>
 <body><h1>Readings</h1>
-<table><thead><tr><th>Host</th><th>Sensor</th><th>Arguments</th><th>Reading</th><th>Ended</th><th>When (UTC)</th></tr></thead>
+<table><thead><tr><th>Host</th><th>Sensor</th><th>Arguments</th><th>Reading</th><th>State</th><th>Ended</th><th>When (UTC)</th></tr></thead>
 <tbody>
 {rows}
 </tbody></table>{more}</body></html>
@@ -36,7 +36,18 @@ td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
 
 _probe, _host = schema.host_probe.c, schema.host.c
 _ROWS = (
-    select(_host.name, _probe.sensor, _probe.arguments, _probe.data, _probe.error, _probe.ret_code, _probe.finished)
+    select(
+        _host.name,
+        _probe.sensor,
+        _probe.arguments,
+        _probe.data,
+        _probe.error,
+        _probe.ret_code,
+        _probe.finished,
+        _probe.state,
+        _probe.stale,
+        _host.silent,
+    )
     .join_from(schema.host_probe, schema.host)
     .where(_probe.active.is_(True))
     .order_by(SEVERITY_NOW.desc(), _host.name, _probe.probe)
@@ -65,4 +76,6 @@ def _row(one: Any) -> str:
     cells = [one.name, one.sensor, " ".join(map(str, one.arguments))]
     left = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
     when = "" if one.finished is None else shown(one.finished)
-    return f'<tr>{left}<td class="number">{escape(one.data or "")}</td><td>{escape(ended)}</td><td>{when}</td></tr>'
+    state = "silent" if one.silent is not None else "stale" if one.stale is not None else one.state or "waiting"
+    value = f'<td class="number">{escape(one.data or "")}</td>'
+    return f"<tr>{left}{value}<td>{state}</td><td>{escape(ended)}</td><td>{when}</td></tr>"

@@ -7,16 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import pytest
 
 from monagent.cli.options import guarded
-from monagent.cli.server_definitions import COMMANDS
+from monagent.cli.server import cli as CLI  # noqa: N812 - what the tests call it
 from monagent.errors import ConfigError
 from tests.unit.server.site.old_file import old_file
 from tests.unit.server.site.site import FILE
-
-CLI = click.Group(commands={str(command.name): command for command in COMMANDS})
 
 
 @dataclass

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from monagent.server import schema
 from monagent.server.database import Database
@@ -29,7 +30,7 @@ def test_the_worst_comes_first_and_decides_the_exit_code(tmp_path: Path) -> None
         for name, state in (("bad", "critical"), ("good", "ok")):
             values = {"state": state, "since": NOW, "finished": NOW, "data": "99", "ret_code": 0}
             db.execute(update(schema.host_probe).where(schema.host_probe.c.probe == name).values(values))
-    database.close()
+        db.execute(insert(schema.vigil).values(id=1, began=time.time(), looked=time.time()))
     shown, problems = (
         monserver("status", "-c", config),
         monserver("status", "web1", "--problems", "--json", "-c", config),
@@ -43,3 +44,9 @@ def test_the_worst_comes_first_and_decides_the_exit_code(tmp_path: Path) -> None
         ("bad", "critical", "2026-09-21T14:13:20Z")
     ]
     assert monserver("status", "web9", "-c", config).returncode == 1
+    with database.write() as db:
+        db.execute(update(schema.vigil).values(looked=time.time() - 120))
+    database.close()
+    old = monserver("status", "-c", config)
+    assert (old.returncode, len(old.stdout.splitlines())) == (69, 3)
+    assert "no server has looked after this" in old.stderr
