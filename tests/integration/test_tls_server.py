@@ -102,7 +102,7 @@ def test_an_agent_whose_certificate_is_a_strangers_gets_no_command(tmp_path: Pat
 
 def test_behind_a_balancer_the_address_that_it_tells_counts(tmp_path: Path) -> None:
     """From nobody else it is believed."""
-    when = xmlrpc.client.DateTime(datetime(2026, 1, 2, tzinfo=UTC))
+    when = xmlrpc.client.DateTime(datetime.now(UTC))
     for extra, believed in (("proxies = 127.0.0.1\n", True), ("", False)):
         directory = tmp_path / str(believed)
         directory.mkdir()

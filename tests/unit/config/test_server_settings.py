@@ -86,7 +86,7 @@ def test_all_problems_are_told_together_in_the_order_of_the_file(write: Write) -
         "client.cfg:5 [server] prt: unknown option; did you mean port?",
         'client.cfg:6 [server] port: "x" is not a whole number from 0 to 65535',
         'client.cfg:8 [database] url: "monitor.db" is not a database URL (example: sqlite:///monitor.db)',
-        "client.cfg:9 [backup:x]: unknown section (known: server, database, sensor, mail)",
+        "client.cfg:9 [backup:x]: unknown section (known: server, database, sensor, agents, retention, metrics, mail)",
     ]
 
 
