@@ -57,9 +57,9 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A running server, on SQLite."""
+    """A running server, on SQLite, that lets go of nothing however old it is."""
     config = tmp_path / "server.cfg"
-    config.write_text("[server]\nport = 0\n[database]\nurl = sqlite:///monitor.db\n")
+    config.write_text("[server]\nport = 0\n[database]\nurl = sqlite:///monitor.db\n[retention]\nreadings = 36500d\n")
     server = Server(server_settings.load(config))
     server.start()
     yield server

@@ -17,8 +17,7 @@ from monagent.server.service import Server
 from tests.support.server import issue as issue_to
 from tests.support.server import known_host, outcome, reading, ticket_story
 
-WHEN = datetime.now(UTC).replace(microsecond=0)
-"""Older ones are let go of by a server that has just been started."""
+WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DETAILS: dict[str, Value] = {"started": WHEN, "duration": 0.25, "error": "", "stderr": "grumble", "metrics": []}
 
 
