@@ -97,6 +97,7 @@ def monserver() -> str:
 
 def _help(command: click.Command, name: str) -> str:
     names = ["-h", "--help"]
+    command._help_option = None  # noqa: SLF001 - click remembers the names of whoever asked first
     context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100, help_option_names=names)
     text = f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
